@@ -1,0 +1,59 @@
+"""The error family, under everything else.
+
+Who erred decides who pays: `TheirMistake` costs the sender points or the
+connection, `OurMistake` is a bug, `Unreachable` is nobody's fault and becomes
+an entry of a result, `ClientError` reaches the page, `ConfigError` stops the
+start.
+"""
+
+
+class ZeromsgError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class TheirMistake(ZeromsgError):
+    """A stranger sent something wrong.
+
+    points: ban points the sender is charged; 100 bans.
+    """
+
+    def __init__(self, text: str, points: int = 7) -> None:
+        super().__init__(text)
+        self.points = points
+
+
+class OurMistake(ZeromsgError):
+    """A state that the code promises cannot be reached."""
+
+
+class Unreachable(ZeromsgError):
+    """A peer could not be asked, or did not answer in time."""
+
+
+class ClientError(ZeromsgError):
+    """A refusal that a client is told: `{"error": "<code>: <sentence>"}`.
+
+    code: one of `unsupported`, `invalid`, `too-big`, `too-fast`, `unsigned`,
+    `denied`, `no-peer`, `timeout`, `closed`, `internal`.
+    """
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(f"{code}: {sentence}")
+        self.code = code
+        self.sentence = sentence
+
+
+class ConfigError(ZeromsgError):
+    """A configuration that cannot be used: says where, what and what was expected."""
+
+
+class BadKey(ZeromsgError):
+    """Text that is no private key, public key or seed."""
+
+
+class ContentRefused(TheirMistake):
+    """A content.json or a file of a site that must not be stored; the text says why."""
+
+
+class FileMissing(ZeromsgError):
+    """A site does not hold the file that was asked for."""

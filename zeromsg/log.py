@@ -1,0 +1,24 @@
+"""The node's log level, for every logger of this package.
+
+Twisted's own observers write every level, so what is below the level stops
+here, whoever writes the log. Addresses are logged at debug; message text, keys
+and certificates never.
+"""
+
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogPublisher,
+)
+
+_levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
+
+leveled = FilteringLogObserver(globalLogPublisher, [_levels])
+"""Observer for `Logger(observer=leveled)`."""
+
+
+def set_level(name: str) -> None:
+    """name: debug, info, warn or error."""
+    _levels.clearLogLevels()
+    _levels.defaultLogLevel = LogLevel.levelWithName(name)
