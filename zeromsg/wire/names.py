@@ -1,0 +1,50 @@
+"""Commands and keys as the wires spell them: the one place with camelCase strings."""
+
+from typing import Final
+
+# Peer protocol: the commands a node answers.
+HANDSHAKE: Final = "handshake"
+RESPONSE: Final = "response"
+PING: Final = "ping"
+PONG: Final = b"Pong!"
+GET_FILE: Final = "getFile"
+STREAM_FILE: Final = "streamFile"
+PEX: Final = "pex"
+LIST_MODIFIED: Final = "listModified"
+UPDATE: Final = "update"
+GET_HASHFIELD: Final = "getHashfield"
+SET_HASHFIELD: Final = "setHashfield"
+FIND_HASH_IDS: Final = "findHashIds"
+GET_PIECEFIELDS: Final = "getPiecefields"
+SET_PIECEFIELDS: Final = "setPiecefields"
+CHECKPORT: Final = "checkport"
+GET_TRACKERS: Final = "getTrackers"
+PEER_BROADCAST: Final = "peerBroadcast"
+PEER_SEND: Final = "peerSend"
+
+# Peer protocol: fixed texts that ZeroNet nodes look at, or that their users know.
+TLS_RSA: Final = "tls-rsa"
+UNKNOWN_COMMAND: Final = "Unknown command: "
+UNKNOWN_SITE: Final = "Unknown site"
+THANKS: Final = "thx"
+ALREADY_RECEIVED: Final = "Already received, thanks"
+
+# ZeroFrame: commands and events beside those that share a peer command's name.
+PEER_REPLY: Final = "peerReply"
+PEER_VALID: Final = "peerValid"
+PEER_INVALID: Final = "peerInvalid"
+PEER_IGNORE: Final = "peerIgnore"
+PEER_LIST: Final = "peerList"
+PEER_RECEIVE: Final = "peerReceive"
+SELF: Final = "self"
+
+CONTENT_JSON: Final = "content.json"
+P2P_JSON: Final = "p2p.json"
+
+# What we call ourselves. ZeroNet nodes switch features by `rev`, so it is theirs.
+ZERONET_VERSION: Final = "0.7.2"
+ZERONET_REV: Final = 4555
+PEER_ID_PREFIX: Final = "-UT3530-"
+EXTENSION: Final = "zeromsg"
+"""Handshake key by which zeromsg nodes know each other; ZeroNet nodes ignore it."""
+EXTENSION_VERSION: Final = 1
