@@ -1,0 +1,210 @@
+"""The seams between network, storage and routing.
+
+`net`, `store`, `web` and `routing` do not import one another; they meet in
+these interfaces, and only `service.assembly` knows who stands behind them.
+They are typing protocols, because our own code alone implements them and the
+type checker then holds both sides to them without registration.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from zeromsg.crypto.cert import Certificate
+from zeromsg.crypto.keys import PrivateKey
+from zeromsg.policy.rules import Rules
+from zeromsg.wire.client_messages import Call
+from zeromsg.wire.values import PeerAddress
+
+Answer = Mapping[str, Any]
+
+
+class IPeerLink(Protocol):
+    """An open connection to a peer, usable both ways whoever opened it."""
+
+    @property
+    def name(self) -> str:
+        """`host:port` as clients see it: the peer's listening port, or the connection's own."""
+
+    @property
+    def address(self) -> PeerAddress | None:
+        """Where the peer can be dialled, as far as known; None for closed ports."""
+
+    @property
+    def identity(self) -> str:
+        """What of it is proven; points, rates and bans belong to this."""
+
+    @property
+    def extension(self) -> int:
+        """Version of the zeromsg extension it speaks, 0 for ZeroNet nodes."""
+
+    def ask(self, cmd: str, params: Mapping[str, Any], timeout: float = ...) -> Deferred[Answer]:
+        """Send a request. Fails with Unreachable when no answer comes."""
+
+    def ask_packed(self, cmd: str, packed: bytes, timeout: float = ...) -> Deferred[Answer]:
+        """The same with parameters that were packed before, for many peers."""
+
+    def respond(self, req_id: Any, body: Answer) -> None:
+        """Answer a request of the peer."""
+
+    def respond_stream(self, req_id: Any, body: Answer) -> None:
+        """Answer with `body` as raw bytes behind the message."""
+
+    def drop(self, reason: str) -> None:
+        """Close the connection."""
+
+
+class IRequests(Protocol):
+    """What the network tells routing of peers."""
+
+    def opened(self, link: IPeerLink) -> None:
+        """A handshake is complete."""
+
+    def closed(self, link: IPeerLink) -> None:
+        """An opened link is gone."""
+
+    def requested(self, link: IPeerLink, req_id: Any, cmd: str, params: Mapping[Any, Any]) -> None:
+        """A request to be answered through `link.respond`, within ten seconds.
+
+        Raises TheirMistake for what costs the peer its connection.
+        """
+
+    def banned(self, identity: str) -> bool:
+        """Whether a proven sender may not connect."""
+
+
+class IPeers(Protocol):
+    """The links that exist, and how to get more."""
+
+    @property
+    def links(self) -> Collection[IPeerLink]:
+        """All open links."""
+
+    def link_to(self, address: PeerAddress) -> Deferred[IPeerLink]:
+        """An open link to this address, dialled if need be. Fails with Unreachable."""
+
+    def named(self, name: str) -> IPeerLink | None:
+        """The open link that clients know by this name."""
+
+
+class ISite(Protocol):
+    """A site that the node holds, in whole or in part."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def content(self) -> Mapping[str, Any] | None:
+        """The verified root content.json, None before it is there."""
+
+    @property
+    def rules(self) -> Rules | None:
+        """Compiled rules, None where the site takes no messages."""
+
+    @property
+    def rules_problem(self) -> str:
+        """Why there are no rules, or ""."""
+
+    @property
+    def size_limit(self) -> int:
+        """Most bytes of the site."""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is served from a directory of the operator."""
+
+    def read(self, inner_path: str, location: int, length: int) -> tuple[bytes, int]:
+        """Part of a file and the file's whole size. Raises FileMissing."""
+
+    def modified_since(self, since: float) -> Mapping[str, float]:
+        """content.json files newer than a time."""
+
+    def store_content(self, inner_path: str, data: bytes) -> None:
+        """Verify and keep a content.json. Raises ContentRefused."""
+
+    def missing(self) -> Iterable[tuple[str, int]]:
+        """Required files that are not there: inner path and size."""
+
+    def missing_contents(self) -> Iterable[str]:
+        """Included content.json files that are not there."""
+
+    def store_file(self, inner_path: str, data: bytes) -> None:
+        """Verify and keep a file that a content.json lists. Raises ContentRefused."""
+
+    def files(self) -> Sequence[str]:
+        """Inner paths of the files that are there."""
+
+
+class ISites(Protocol):
+    """The sites of this node."""
+
+    def get(self, address: str) -> ISite | None: ...
+
+    def addresses(self) -> Sequence[str]: ...
+
+
+class IUsers(Protocol):
+    """Keys of the node's user."""
+
+    def auth_address(self, site: str) -> str: ...
+
+    def auth_key(self, site: str) -> PrivateKey: ...
+
+    def site_key(self, site: str) -> PrivateKey | None:
+        """The site's own key, where the node has it."""
+
+    def certificate(self, site: str) -> Certificate | None:
+        """The certificate chosen for the site."""
+
+
+class IClient(Protocol):
+    """A WebSocket connection of a zite or program."""
+
+    @property
+    def site(self) -> str:
+        """The one site that its key belongs to."""
+
+    def listens(self, channel: str) -> bool: ...
+
+    def join(self, channels: object) -> None:
+        """Raises ValueError."""
+
+    def push(self, head: str) -> None:
+        """Send an event that was encoded up to its number (`client_messages.event_head`)."""
+
+    def respond(self, call_id: Any, result: Any) -> None:
+        """Answer one of its calls."""
+
+
+class ICalls(Protocol):
+    """What the network tells routing of clients."""
+
+    def client_opened(self, client: IClient) -> None: ...
+
+    def client_closed(self, client: IClient) -> None: ...
+
+    def called(self, client: IClient, call: Call) -> None:
+        """Run a call; it answers through `client.respond`. Never raises."""
+
+
+class IStore(Protocol):
+    """What must survive a restart."""
+
+    def queue_put(self, site: str, hash: str, event: str, wall: float) -> int:
+        """Keep a message; it is on disk when this returns."""
+
+    def queue_load(self, site: str) -> Sequence[tuple[int, str, str, float]]: ...
+
+    def queue_delete(self, ids: Iterable[int]) -> None: ...
+
+    def user_settings(self, site: str, user: str) -> Mapping[str, Any]: ...
+
+    def set_user_settings(self, site: str, user: str, settings: Mapping[str, Any]) -> None: ...
+
+
+Wall = Callable[[], float]
+"""Unix seconds, for what goes on the wire or to disk."""
+
+Entropy = Callable[[int], bytes]
+"""So many random bytes that nobody can guess."""
