@@ -1,0 +1,1 @@
+"""Floor 3: sockets to peers and clients."""

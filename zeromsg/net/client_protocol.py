@@ -1,0 +1,207 @@
+"""WebSockets of ZeroFrame clients, on autobahn.
+
+Frames of the node to clients are written to the transport directly: one frame
+is made for a message, and autobahn's own sending path costs as much again as
+the message. Order is kept, because nothing here uses autobahn's send queue.
+"""
+
+import struct
+from typing import Any
+
+import attrs
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from zeromsg.interfaces import ICalls
+from zeromsg.log import leveled
+from zeromsg.protocol.session import Session
+from zeromsg.wire import client_messages
+from zeromsg.wire.client_messages import Answer, BadCall, Unanswerable
+
+PING_SECONDS = 60
+"""A client is pinged this often, so that dead connections are noticed."""
+
+CLOSE_GOING_AWAY = 1001
+
+
+@attrs.frozen
+class ClientLimits:
+    """message: bytes of one message of a client. unsent: bytes it may leave unread."""
+
+    message: int
+    unsent: int
+    clients: int
+
+
+@implementer(IPushProducer)
+class ClientProtocol(WebSocketServerProtocol):
+    """One client (`interfaces.IClient`)."""
+
+    # autobahn keeps `log` for itself.
+    _log = Logger(observer=leveled)
+
+    def __init__(self, calls: ICalls, site: str, limits: ClientLimits) -> None:
+        super().__init__()
+        self._calls = calls
+        self._site = site
+        self._limits = limits
+        self._session = Session()
+        self._opened = False
+        self._paused = False
+        self._held: list[bytes] = []
+        self._held_size = 0
+
+    @property
+    def site(self) -> str:
+        return self._site
+
+    def listens(self, channel: str) -> bool:
+        return channel in self._session.channels
+
+    def join(self, channels: object) -> None:
+        self._session.join(channels)
+
+    def push(self, head: str) -> None:
+        self._transmit(self._session.payload(head))
+
+    def respond(self, call_id: Any, result: Any) -> None:
+        self._transmit(self._session.response(call_id, result))
+
+    # autobahn calls these. Errors in them are ours, and are logged by hand:
+    # autobahn would close the connection without saying why.
+
+    def onOpen(self) -> None:
+        self._opened = True
+        # The transport comes from the HTTP channel, which fed it until the upgrade.
+        self._tcp.unregisterProducer()
+        self._tcp.registerProducer(self, True)
+        self._guarded(self._calls.client_opened, self)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        if not payload:
+            return
+        try:
+            message = client_messages.parse(payload.decode())
+        except UnicodeDecodeError:
+            self._complain("invalid: the message is no UTF-8")
+        except BadCall as refused:
+            self.respond(refused.call_id, {"error": str(refused)})
+        except Unanswerable as refused:
+            self._complain(str(refused))
+        else:
+            # Nothing asks a client anything yet, so answers are to nothing.
+            if not isinstance(message, Answer):
+                self._guarded(self._calls.called, self, message)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        if self._opened:
+            self._opened = False
+            self._held.clear()
+            self._guarded(self._calls.client_closed, self)
+
+    def _guarded(self, call: Any, *arguments: Any) -> None:
+        try:
+            call(*arguments)
+        except Exception:
+            self._log.failure("a client's message could not be handled")
+
+    def _complain(self, text: str) -> None:
+        """To a message that has no id which an answer could name."""
+        self._transmit(self._session.event("error", text))
+
+    # Writing.
+
+    @property
+    def _tcp(self) -> Any:
+        return self.transport
+
+    def _transmit(self, payload: bytes) -> None:
+        if not self._opened or self.state != self.STATE_OPEN:
+            return
+        frame = text_frame(payload)
+        if not self._paused:
+            self._tcp.write(frame)
+            return
+        self._held.append(frame)
+        self._held_size += len(frame)
+        if self._held_size > self._limits.unsent:
+            self._held.clear()
+            self._log.info("closing a client that does not read")
+            self.wasNotCleanReason = "it does not read"
+            self.dropConnection(abort=True)
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        if self._held:
+            held, self._held, self._held_size = self._held, [], 0
+            self._tcp.write(b"".join(held))
+
+    def stopProducing(self) -> None:
+        self._paused = True
+
+
+def text_frame(payload: bytes) -> bytes:
+    """An unfragmented, unmasked text frame. Source: RFC 6455, section 5.2."""
+    size = len(payload)
+    if size < 126:
+        return struct.pack("!BB", 0x81, size) + payload
+    if size < 65536:
+        return struct.pack("!BBH", 0x81, 126, size) + payload
+    return struct.pack("!BBQ", 0x81, 127, size) + payload
+
+
+class ClientFactory(WebSocketServerFactory):
+    """Makes the protocol of a client whose key was checked before the upgrade."""
+
+    def __init__(self, reactor: IReactorTime, calls: ICalls, limits: ClientLimits) -> None:
+        super().__init__(reactor=reactor, server="zeromsg")
+        self._calls = calls
+        self._limits = limits
+        self._clients: set[ClientProtocol] = set()
+        self.setProtocolOptions(
+            maxFramePayloadSize=limits.message,
+            maxMessagePayloadSize=limits.message,
+            failByDrop=False,
+            echoCloseCodeReason=True,
+            openHandshakeTimeout=5,
+            closeHandshakeTimeout=1,
+            tcpNoDelay=True,
+            autoPingInterval=PING_SECONDS,
+            autoPingTimeout=PING_SECONDS / 2,
+        )
+
+    @property
+    def full(self) -> bool:
+        return len(self._clients) >= self._limits.clients
+
+    def for_site(self, site: str) -> "SiteClientFactory":
+        return SiteClientFactory(self, site)
+
+    def build(self, site: str) -> ClientProtocol:
+        protocol = ClientProtocol(self._calls, site, self._limits)
+        protocol.factory = self
+        self._clients.add(protocol)
+        protocol.is_closed.addBoth(lambda _: self._clients.discard(protocol))
+        return protocol
+
+    def stop(self) -> None:
+        """Tell every client that the node goes away."""
+        for client in list(self._clients):
+            if client.state == client.STATE_OPEN:
+                client.sendClose(CLOSE_GOING_AWAY, "this node stops")
+
+
+@attrs.frozen
+class SiteClientFactory:
+    """What `autobahn.twisted.resource.WebSocketResource` asks for a protocol."""
+
+    _factory: ClientFactory
+    _site: str
+
+    def buildProtocol(self, addr: object) -> ClientProtocol:
+        return self._factory.build(self._site)

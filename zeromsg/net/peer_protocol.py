@@ -1,0 +1,409 @@
+"""One connection to a peer: bytes of a transport to the conversation and back.
+
+What the handshake machine orders is carried out here. Writes are held back
+while a handshake must stand alone and while the peer does not read; one that
+lets too much pile up is dropped.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.internet.ssl import CertificateOptions
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from zeromsg.errors import TheirMistake, Unreachable
+from zeromsg.interfaces import Answer
+from zeromsg.log import leveled
+from zeromsg.net.tls import FIRST_BYTE
+from zeromsg.protocol.conversation import (
+    ANSWER_SECONDS,
+    AnswerArrived,
+    Conversation,
+    RequestArrived,
+)
+from zeromsg.protocol.handshake import (
+    HANDSHAKE_SECONDS,
+    Opened,
+    Orders,
+    Refused,
+    SendRequest,
+    SendResponse,
+    StartTls,
+    handshake_machine,
+)
+from zeromsg.wire.names import HANDSHAKE, RESPONSE
+from zeromsg.wire.packing import pack
+from zeromsg.wire.peer_messages import Handshake
+from zeromsg.wire.values import PeerAddress
+
+_FLUSH_SECONDS = 1.0
+"""What a dropped peer has to take what was already written."""
+
+
+@attrs.frozen
+class Limits:
+    """Bounds of one connection.
+
+    in_flight: requests of ours that may wait for an answer.
+    unsent: bytes that may wait for the peer to read.
+    """
+
+    in_flight: int = 1000
+    unsent: int = 8 * 1024 * 1024
+
+
+class ILinkOwner(Protocol):
+    """Who looks after links: the pool."""
+
+    def link_opened(self, link: "PeerProtocol") -> None: ...
+
+    def link_lost(self, link: "PeerProtocol", opened: bool) -> None: ...
+
+    def link_requested(
+        self, link: "PeerProtocol", req_id: Any, cmd: str, params: Mapping[Any, Any]
+    ) -> None: ...
+
+    def link_erred(self, link: "PeerProtocol", mistake: TheirMistake) -> None: ...
+
+
+class TlsFailed(Unreachable):
+    """The connection ended before TLS did its work: the peer may be a plain one."""
+
+
+class OwnAddress(Unreachable):
+    """The peer that was dialled is this node."""
+
+
+@implementer(IPushProducer)
+class PeerProtocol(TwistedProtocol):
+    """A link to a peer (`interfaces.IPeerLink`).
+
+    remote: the address the transport talks to, as host and port.
+    dialled: whether this node opened the connection.
+    tls: options where this connection may be encrypted, else None.
+    tls_first: a dialler begins with TLS instead of a plain handshake.
+    """
+
+    _log = Logger(observer=leveled)
+
+    def __init__(
+        self,
+        owner: ILinkOwner,
+        remote: PeerAddress,
+        ours: Callable[[PeerAddress], Handshake],
+        clock: IReactorTime,
+        limits: Limits,
+        *,
+        dialled: bool,
+        tls: CertificateOptions | None,
+        tls_first: bool = False,
+    ) -> None:
+        self._owner = owner
+        self.remote = remote
+        self.dialled = dialled
+        self._clock = clock
+        self._limits = limits
+        self._tls = tls
+        self._tls_first = tls_first
+        self._conversation = Conversation(limits.in_flight)
+        self._machine = handshake_machine(ours(remote), tls is not None)
+        self.ready: Deferred[PeerProtocol] = Deferred()
+        self.theirs: Handshake | None = None
+        self.encrypted = False
+        self.received_anything = False
+        self.last_sent = 0.0
+        self.opened_at = 0.0
+        self._connected = False
+        self._closing = False
+        # Nothing may be written while a handshake has to stand alone, or while
+        # the transport is full; what would be, waits here.
+        self._solitary = False
+        self._paused = False
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._reason = "the connection was lost"
+        self._timers: list[IDelayedCall] = []
+
+    # What the rest of the node sees.
+
+    @property
+    def open(self) -> bool:
+        return self.theirs is not None and self._connected and not self._closing
+
+    @property
+    def address(self) -> PeerAddress | None:
+        if self.dialled:
+            return self.remote
+        theirs = self.theirs
+        if theirs is None or theirs.fileserver_port == 0:
+            return None
+        if theirs.port_opened is False and not self.remote.is_private:
+            return None
+        return PeerAddress(self.remote.host, theirs.fileserver_port)
+
+    @property
+    def name(self) -> str:
+        return str(self.address or self.remote)
+
+    @property
+    def identity(self) -> str:
+        return self.remote.host
+
+    @property
+    def extension(self) -> int:
+        return self.theirs.extension if self.theirs is not None else 0
+
+    def ask(
+        self, cmd: str, params: Mapping[str, Any], timeout: float = ANSWER_SECONDS
+    ) -> Deferred[Answer]:
+        return self.ask_packed(cmd, pack(params), timeout)
+
+    def ask_packed(
+        self, cmd: str, packed: bytes, timeout: float = ANSWER_SECONDS
+    ) -> Deferred[Answer]:
+        if not self._connected or self._closing:
+            return fail(Unreachable(self._reason))
+        if self._conversation.full:
+            return fail(Unreachable("too many requests wait for an answer"))
+        answered: Deferred[Answer] = Deferred()
+        now = self._clock.seconds()
+        self._write(self._conversation.request(cmd, packed, answered, now, timeout))
+        return answered
+
+    def respond(self, req_id: Any, body: Answer) -> None:
+        self._write(self._conversation.answer(req_id, body))
+
+    def respond_stream(self, req_id: Any, body: Answer) -> None:
+        values = dict(body)
+        data = values.pop("body")
+        values["stream_bytes"] = len(data)
+        self._write(pack({"cmd": RESPONSE, "to": req_id, **values}) + data)
+
+    def drop(self, reason: str) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        self._reason = reason
+        self._log.debug("closing {peer}: {reason}", peer=self.name, reason=reason)
+        if not self._connected:
+            return
+        if self._paused:
+            self._transport.abortConnection()
+            return
+        # What was held may be the answer that says why.
+        self._solitary = False
+        self._release()
+        self._transport.loseConnection()
+        self._later(_FLUSH_SECONDS, self._transport.abortConnection)
+
+    # What the pool's clock asks.
+
+    def tick(self, now: float) -> None:
+        """Give up on requests whose time is over; close what is stuck."""
+        conversation = self._conversation
+        late = conversation.expired(now)
+        for answered in late:
+            _fail(answered, Unreachable("no answer in time"))
+        idle = now - max(conversation.last_received, self.opened_at)
+        if idle > ANSWER_SECONDS and (late or conversation.partial):
+            self.drop("it does not answer" if late else "it began a message and stopped")
+
+    def idle(self, now: float) -> float:
+        """Seconds since anything was received."""
+        return now - max(self._conversation.last_received, self.opened_at)
+
+    # Transport to conversation.
+
+    @property
+    def _transport(self) -> ITCPTransport:
+        transport = self.transport
+        assert transport is not None
+        return transport  # type: ignore[return-value]
+
+    def connectionMade(self) -> None:
+        self._connected = True
+        self.opened_at = self._clock.seconds()
+        self._transport.setTcpNoDelay(True)
+        self._transport.registerProducer(self, True)  # type: ignore[attr-defined]
+        self._later(HANDSHAKE_SECONDS, self._handshake_timed_out)
+        if self._closing:
+            self._transport.abortConnection()
+        elif self.dialled:
+            if self._tls_first:
+                self._start_tls(as_client=True)
+            self._carry_out(self._machine.connected())
+        else:
+            self._carry_out(self._machine.accepted())
+
+    def dataReceived(self, data: bytes) -> None:
+        first = not self.received_anything
+        self.received_anything = True
+        if first and data[0] == FIRST_BYTE and not self.encrypted:
+            self._tls_arrived(data)
+            return
+        try:
+            for event in self._conversation.receive(data, self._clock.seconds()):
+                if type(event) is RequestArrived:
+                    self._requested(event)
+                elif type(event) is AnswerArrived:
+                    self._answered(event)
+                if self._closing:
+                    return
+        except TheirMistake as mistake:
+            self._owner.link_erred(self, mistake)
+            self.drop(str(mistake))
+
+    def _tls_arrived(self, data: bytes) -> None:
+        """A TLS greeting on a connection that has not said what it is."""
+        if self.dialled or self._tls is None:
+            self.drop("it speaks TLS where we do not")
+            return
+        self.received_anything = False
+        self._start_tls(as_client=False)
+        # From here on the transport hands bytes to the TLS layer that startTLS
+        # put between us; these came before it was there.
+        self._transport.protocol.dataReceived(data)  # type: ignore[attr-defined]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._connected = False
+        self._closing = True
+        for timer in self._timers:
+            if timer.active():
+                timer.cancel()
+        for answered in self._conversation.abandoned():
+            _fail(answered, Unreachable(self._reason))
+        self._held.clear()
+        if not self.ready.called:
+            self.ready.errback(self._never_opened())
+        self._owner.link_lost(self, self.theirs is not None)
+
+    def _never_opened(self) -> Unreachable:
+        if self._tls_first and not self.received_anything:
+            return TlsFailed(self._reason)
+        return Unreachable(self._reason)
+
+    # The handshake's orders.
+
+    def _carry_out(self, orders: Orders) -> None:
+        now = self._clock.seconds()
+        for order in orders:
+            if isinstance(order, SendRequest):
+                greeting: Deferred[Answer] = Deferred()
+                greeting.addCallbacks(self._greeted, lambda failure: None)
+                greeting.addErrback(self._mistaken)
+                params = order.handshake.to_wire()
+                data = self._conversation.greet(params, greeting, now, HANDSHAKE_SECONDS)
+                self._transport.write(data)
+                self._solitary = True
+            elif isinstance(order, SendResponse):
+                self._write(self._conversation.answer(order.req_id, order.handshake.to_wire()))
+            elif isinstance(order, StartTls):
+                self._start_tls(order.as_client)
+            elif isinstance(order, Opened):
+                self._opened(order)
+            elif isinstance(order, Refused):
+                self._reason = order.reason
+                if order.ourselves and not self.ready.called:
+                    self.ready.errback(OwnAddress(order.reason))
+                self._transport.abortConnection()
+
+    def _opened(self, order: Opened) -> None:
+        self.theirs = order.theirs
+        self._solitary = True
+        self._later(order.quiet, self._end_solitude)
+        self._owner.link_opened(self)
+        if not self.ready.called:
+            self.ready.callback(self)
+
+    def _end_solitude(self) -> None:
+        self._solitary = False
+        self._release()
+
+    def _start_tls(self, as_client: bool) -> None:
+        self.encrypted = True
+        # `normal`: the side that connected is the TLS client.
+        self._transport.startTLS(self._tls, normal=as_client == self.dialled)  # type: ignore[attr-defined]
+
+    def _handshake_timed_out(self) -> None:
+        if self.theirs is None:
+            self._carry_out(self._machine.timed_out())
+
+    def _greeted(self, answer: Answer) -> None:
+        self._carry_out(self._machine.responded(Handshake.from_wire(answer), self.encrypted))
+
+    def _mistaken(self, failure: Failure) -> None:
+        failure.trap(TheirMistake)
+        self.drop(str(failure.value))
+
+    # Requests and answers.
+
+    def _requested(self, event: RequestArrived) -> None:
+        if event.cmd == HANDSHAKE:
+            theirs = Handshake.from_wire(event.params)
+            self._carry_out(self._machine.requested(event.req_id, theirs, self.encrypted))
+        else:
+            self._owner.link_requested(self, event.req_id, event.cmd, event.params)
+
+    def _answered(self, event: AnswerArrived) -> None:
+        answered: Deferred[Answer] = event.token
+        if not answered.called:
+            answered.callback(event.body)
+
+    # Writing.
+
+    def _write(self, data: bytes) -> None:
+        if not self._connected:
+            return
+        self.last_sent = self._clock.seconds()
+        if not self._solitary and not self._paused:
+            self._transport.write(data)
+            return
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size > self._limits.unsent:
+            self._held.clear()
+            self._reason = "it does not read"
+            self._transport.abortConnection()
+
+    def _release(self) -> None:
+        if self._held and not self._solitary and not self._paused:
+            held, self._held, self._held_size = self._held, [], 0
+            self._transport.write(b"".join(held))
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        self._release()
+
+    def stopProducing(self) -> None:
+        self._paused = True
+
+    def _later(self, seconds: float, action: Callable[[], Any]) -> None:
+        self._timers = [timer for timer in self._timers if timer.active()]
+        self._timers.append(self._clock.callLater(seconds, action))
+
+
+def _fail(answered: Deferred[Answer], problem: Unreachable) -> None:
+    if not answered.called:
+        answered.errback(problem)
+
+
+def remote_of(address: IAddress | None) -> PeerAddress:
+    """The peer's end of a transport."""
+    host, port = getattr(address, "host", "0.0.0.0"), getattr(address, "port", 0)
+    return PeerAddress(host, port)

@@ -1,0 +1,408 @@
+"""All links of a node: accepting, dialling, one for each peer, keeping alive, letting go."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zeromsg.errors import TheirMistake, Unreachable
+from zeromsg.interfaces import IPeerLink, IRequests
+from zeromsg.log import leveled
+from zeromsg.net.dialer import DIAL_ERRORS
+from zeromsg.net.peer_protocol import Limits, OwnAddress, PeerProtocol, TlsFailed, remote_of
+from zeromsg.wire.names import PING
+from zeromsg.wire.peer_messages import Handshake
+from zeromsg.wire.values import PeerAddress
+
+TICK_SECONDS = 1.0
+PING_SECONDS = 120.0
+"""Silence after which a link is pinged; ZeroNet nodes close at five minutes without a site."""
+
+UNUSED_SECONDS = 300.0
+DIALS_LIMIT = 32
+"""Dials in progress."""
+
+CONNECT_SECONDS = 10.0
+ROUND_SECONDS = 15.0
+CONNECTS_A_ROUND = 6
+"""Connections one host may open in a round, as ZeroNet nodes count; loopback is exempt."""
+
+BACKOFF_FIRST = 1.0
+BACKOFF_MOST = 60.0
+PLAIN_LIMIT = 10_000
+
+
+@attrs.define(eq=False)
+class _Kept:
+    """A configured peer that is always kept connected."""
+
+    address: PeerAddress
+    delay: float = BACKOFF_FIRST
+    timer: IDelayedCall | None = None
+
+
+class Pool:
+    """The node's links (`interfaces.IPeers`).
+
+    connector: how to connect to an address.
+    ours: what this node says of itself to a remote address.
+    tls: options for encryption, None to stay plain.
+    used: whether anybody needs a link; unused ones are closed after a while.
+    """
+
+    _log = Logger(observer=leveled)
+
+    def __init__(
+        self,
+        *,
+        connector: Callable[[PeerAddress], IStreamClientEndpoint],
+        ours: Callable[[PeerAddress], Handshake],
+        peer_id: str,
+        tls: CertificateOptions | None,
+        clock: IReactorTime,
+        rng: random.Random,
+        limits: Limits,
+        max_connections: int,
+        charge: Callable[[str, int], None],
+        used: Callable[[IPeerLink], bool],
+    ) -> None:
+        self._requests: IRequests
+        self._connector = connector
+        self._ours = ours
+        self._peer_id = peer_id
+        self._tls = tls
+        self._clock = clock
+        self._rng = rng
+        self._limits = limits
+        self._max_connections = max_connections
+        self._charge = charge
+        self._used = used
+        self._all: dict[PeerProtocol, None] = {}
+        self._open: dict[PeerProtocol, None] = {}
+        self._by_address: dict[PeerAddress, PeerProtocol] = {}
+        self._dials: dict[PeerAddress, Deferred[None]] = {}
+        self._waiters: dict[PeerAddress, list[Deferred[IPeerLink]]] = {}
+        self._plain: dict[PeerAddress, None] = {}
+        self._ourselves: set[PeerAddress] = set()
+        self._kept: dict[PeerAddress, _Kept] = {}
+        self._connects: Counter[str] = Counter()
+        self._round_ends = 0.0
+        self._running = False
+        self._ticking = LoopingCall(self._tick)
+        self._ticking.clock = clock
+
+    # Life.
+
+    def start(self, requests: IRequests, keep: Iterable[PeerAddress]) -> None:
+        """Begin; before, nothing is dialled or accepted.
+
+        requests: routing, told of links and of what peers ask.
+        keep: peers that are always kept connected.
+        """
+        self._requests = requests
+        self._running = True
+        self._ticking.start(TICK_SECONDS, now=False)
+        for address in keep:
+            self._kept[address] = _Kept(address)
+            self._keep(address)
+
+    def stop(self) -> None:
+        """Close everything now."""
+        self._running = False
+        if self._ticking.running:
+            self._ticking.stop()
+        for kept in self._kept.values():
+            if kept.timer is not None and kept.timer.active():
+                kept.timer.cancel()
+        for dial in list(self._dials.values()):
+            dial.cancel()
+        for link in list(self._all):
+            link.drop("this node stops")
+
+    # IPeers.
+
+    @property
+    def links(self) -> Collection[PeerProtocol]:
+        return self._open.keys()
+
+    def named(self, name: str) -> PeerProtocol | None:
+        try:
+            link = self._by_address.get(PeerAddress.parse(name))
+        except ValueError:
+            return None
+        if link is not None:
+            return link
+        # A peer with a closed port is known by its end of the connection.
+        return next((link for link in self._open if link.name == name), None)
+
+    def link_to(self, address: PeerAddress) -> Deferred[IPeerLink]:
+        waiting: Deferred[IPeerLink] = Deferred()
+        link = self._by_address.get(address)
+        if link is not None:
+            waiting.callback(link)
+        elif address in self._dials:
+            self._waiters[address].append(waiting)
+        elif refusal := self._refusal(address):
+            waiting.errback(Unreachable(refusal))
+        else:
+            self._waiters[address] = [waiting]
+            dial = Deferred.fromCoroutine(self._dial(address))
+            # A dial may be over before it is noted.
+            if address in self._waiters:
+                self._dials[address] = dial
+        return waiting
+
+    def _refusal(self, address: PeerAddress) -> str:
+        if not self._running:
+            return "this node stops"
+        if address in self._ourselves:
+            return "that is this node itself"
+        if self._requests.banned(address.host):
+            return "that peer is banned"
+        if len(self._dials) >= DIALS_LIMIT:
+            return "too many dials in progress"
+        if len(self._all) >= self._max_connections:
+            return "too many connections"
+        return ""
+
+    async def _dial(self, address: PeerAddress) -> None:
+        problem: Exception | None = None
+        try:
+            await self._connect(address)
+        except OwnAddress as own:
+            self._ourselves.add(address)
+            problem = own
+        except (Unreachable, CancelledError) as unreachable:
+            problem = unreachable
+        finally:
+            self._dials.pop(address, None)
+            waiters = self._waiters.pop(address, [])
+        link = self._by_address.get(address)
+        for waiting in waiters:
+            if waiting.called:
+                continue
+            if link is not None:
+                waiting.callback(link)
+            else:
+                waiting.errback(Unreachable(str(problem or "the connection was lost")))
+
+    async def _connect(self, address: PeerAddress) -> None:
+        """TLS first, then plain where the peer cannot; as ZeroNet nodes dial."""
+        if self._tls is not None and not self._speaks_plain(address):
+            try:
+                await self._open_link(address, tls_first=True)
+                return
+            except TlsFailed:
+                self._log.debug("{peer} takes no TLS", peer=str(address))
+                self._plain[address] = None
+                if len(self._plain) > PLAIN_LIMIT:
+                    del self._plain[next(iter(self._plain))]
+        await self._open_link(address, tls_first=False)
+
+    def _speaks_plain(self, address: PeerAddress) -> bool:
+        # ZeroNet nodes never look for TLS on connections from these.
+        return address in self._plain or address.host in ("127.0.0.1", "::1")
+
+    async def _open_link(self, address: PeerAddress, tls_first: bool) -> None:
+        link = self._protocol(address, dialled=True, tls_first=tls_first)
+        self._all[link] = None
+        try:
+            connecting = self._connector(address).connect(_OneShot(link))
+            connecting.addTimeout(CONNECT_SECONDS, self._clock)
+            await connecting
+        except DIAL_ERRORS as problem:
+            self._all.pop(link, None)
+            raise Unreachable(f"cannot connect: {type(problem).__name__}") from None
+        except Exception:
+            self._all.pop(link, None)
+            raise
+        await link.ready
+
+    def _protocol(
+        self, remote: PeerAddress, *, dialled: bool, tls_first: bool = False
+    ) -> PeerProtocol:
+        return PeerProtocol(
+            self,
+            remote,
+            self._ours,
+            self._clock,
+            self._limits,
+            dialled=dialled,
+            tls=self._tls,
+            tls_first=tls_first,
+        )
+
+    # Configured peers.
+
+    def _keep(self, address: PeerAddress) -> None:
+        kept = self._kept[address]
+        kept.timer = None
+        linked = self.link_to(address)
+        linked.addCallbacks(self._kept_open, self._kept_failed, (kept,), {}, (kept,), {})
+
+    def _kept_open(self, link: IPeerLink, kept: _Kept) -> None:
+        kept.delay = BACKOFF_FIRST
+
+    def _kept_failed(self, failure: Failure, kept: _Kept) -> None:
+        failure.trap(Unreachable)
+        self._log.debug(
+            "{peer} cannot be reached: {problem}",
+            peer=str(kept.address),
+            problem=failure.getErrorMessage(),
+        )
+        self._retry(kept)
+
+    def _retry(self, kept: _Kept) -> None:
+        if not self._running or kept.address in self._ourselves or kept.timer is not None:
+            return
+        delay = kept.delay * self._rng.uniform(0.75, 1.25)
+        kept.delay = min(kept.delay * 2, BACKOFF_MOST)
+        kept.timer = self._clock.callLater(delay, self._keep, kept.address)
+
+    # Accepting.
+
+    def accept(self, remote: PeerAddress) -> PeerProtocol | None:
+        """The protocol of a connection that somebody opened, or None to close it at once."""
+        now = self._clock.seconds()
+        if now >= self._round_ends:
+            self._connects.clear()
+            self._round_ends = now + ROUND_SECONDS
+        self._connects[remote.host] += 1
+        if not self._running or self._requests.banned(remote.host):
+            return None
+        if len(self._all) >= self._max_connections and not self._make_room(now):
+            return None
+        if self._connects[remote.host] > CONNECTS_A_ROUND and not remote.is_loopback:
+            return None
+        link = self._protocol(remote, dialled=False)
+        link.ready.addErrback(lambda failure: None)
+        self._all[link] = None
+        return link
+
+    def _make_room(self, now: float) -> bool:
+        """Close the link that was idle longest, if any was for a minute."""
+        idle = max(self._all, key=lambda link: link.idle(now), default=None)
+        if idle is None or idle.idle(now) < 60.0:
+            return False
+        idle.drop("others need the place")
+        self._all.pop(idle, None)
+        return True
+
+    # ILinkOwner.
+
+    def link_opened(self, link: PeerProtocol) -> None:
+        if self._requests.banned(link.identity):
+            link.drop("banned")
+            return
+        self._open[link] = None
+        address = link.address
+        if address is not None:
+            self._file(address, link)
+        self._log.debug("{peer} is connected", peer=link.name)
+        self._requests.opened(link)
+
+    def _file(self, address: PeerAddress, link: PeerProtocol) -> None:
+        """One link for each peer; two arise when both sides dial at once."""
+        other = self._by_address.get(address)
+        if other is None or not other.open:
+            self._by_address[address] = link
+            return
+        if link.dialled and not other.dialled:
+            # What we dialled is proven to be there; the other only claims the port.
+            self._by_address[address] = link
+        if not self._same_peer(link, other) or link.dialled == other.dialled:
+            return
+        ours, theirs = (link, other) if link.dialled else (other, link)
+        assert ours.theirs is not None
+        keep, spare = (ours, theirs) if self._peer_id > ours.theirs.peer_id else (theirs, ours)
+        self._by_address[address] = keep
+        self._clock.callLater(0, spare.drop, "there is another connection to it")
+
+    @staticmethod
+    def _same_peer(link: PeerProtocol, other: PeerProtocol) -> bool:
+        """Whether both are the same zeromsg node, which follows the same rule as we."""
+        first, second = link.theirs, other.theirs
+        if first is None or second is None or not first.peer_id:
+            return False
+        return first.peer_id == second.peer_id and bool(first.extension and second.extension)
+
+    def link_lost(self, link: PeerProtocol, opened: bool) -> None:
+        self._all.pop(link, None)
+        address = link.address
+        if address is not None and self._by_address.get(address) is link:
+            del self._by_address[address]
+            others = (other for other in self._open if other.address == address)
+            heir = next((other for other in others if other is not link and other.open), None)
+            if heir is not None:
+                self._by_address[address] = heir
+        if link in self._open:
+            del self._open[link]
+            self._requests.closed(link)
+        kept = self._kept.get(address) if address is not None else None
+        if kept is not None and opened and address not in self._by_address:
+            self._retry(kept)
+
+    def link_requested(
+        self, link: PeerProtocol, req_id: Any, cmd: str, params: Mapping[Any, Any]
+    ) -> None:
+        self._requests.requested(link, req_id, cmd, params)
+
+    def link_erred(self, link: PeerProtocol, mistake: TheirMistake) -> None:
+        self._charge(link.identity, mistake.points)
+
+    def ban(self, identity: str) -> None:
+        """Close every link of a sender that was banned."""
+        for link in [link for link in self._all if link.identity == identity]:
+            link.drop("banned")
+
+    # The clock.
+
+    def _tick(self) -> None:
+        now = self._clock.seconds()
+        for link in list(self._all):
+            link.tick(now)
+            if not link.open:
+                continue
+            idle = link.idle(now)
+            if idle > UNUSED_SECONDS and link.address not in self._kept and not self._used(link):
+                link.drop("nobody uses it")
+            elif idle > PING_SECONDS and now - link.last_sent > PING_SECONDS:
+                link.ask(PING, {}).addErrback(_ignore_unreachable)
+
+
+def _ignore_unreachable(failure: Failure) -> None:
+    # The link closes itself when it does not answer.
+    failure.trap(Unreachable)
+
+
+class _OneShot(Factory):
+    """Gives an endpoint the protocol that was made for it."""
+
+    noisy = False
+
+    def __init__(self, link: PeerProtocol) -> None:
+        self._link = link
+
+    def buildProtocol(self, addr: IAddress | None) -> PeerProtocol:
+        return self._link
+
+
+class PeerFactory(Factory):
+    """Accepts connections of peers."""
+
+    noisy = False
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def buildProtocol(self, addr: IAddress | None) -> PeerProtocol | None:
+        return self._pool.accept(remote_of(addr))

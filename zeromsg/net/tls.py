@@ -1,0 +1,64 @@
+"""TLS between peers: it hides what is said from onlookers, and proves nothing.
+
+Certificates are made by the nodes themselves and nobody checks them, as among
+ZeroNet nodes. Source: ZeroNet peer protocol, TLS.
+"""
+
+import datetime
+import os
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+from OpenSSL import crypto
+from twisted.internet.ssl import CertificateOptions, TLSVersion
+
+FIRST_BYTE = 0x16
+"""A TLS connection begins with a handshake record, a plain one never does."""
+
+_DAYS = 730
+_NAME = "localhost"
+
+
+def make_certificate(now: datetime.datetime) -> bytes:
+    """A new RSA 2048 key and a self-signed certificate for it, both as PEM in one text."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _NAME)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=_DAYS))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(_NAME)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ) + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def load_certificate(path: Path, now: datetime.datetime) -> bytes:
+    """The node's PEM, made and kept (readable by its owner only) on first use."""
+    if path.exists():
+        return path.read_bytes()
+    pem = make_certificate(now)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pem)
+    return pem
+
+
+def tls_options(pem: bytes) -> CertificateOptions:
+    """Options for both sides of a connection; no certificate is verified."""
+    return CertificateOptions(
+        privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, pem),
+        certificate=crypto.load_certificate(crypto.FILETYPE_PEM, pem),
+        raiseMinimumTo=TLSVersion.TLSv1_2,
+    )

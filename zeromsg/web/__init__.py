@@ -1,0 +1,1 @@
+"""Floor 3: pages that the node serves over HTTP."""
