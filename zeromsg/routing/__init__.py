@@ -1,0 +1,1 @@
+"""Floor 3: where calls of clients and requests of peers meet."""

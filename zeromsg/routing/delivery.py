@@ -1,0 +1,188 @@
+"""Messages to a site's clients, their verdicts, and the queue for clients to come."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import attrs
+from twisted.logger import Logger
+
+from zeromsg.interfaces import IClient, ISites, IStore, Wall
+from zeromsg.log import leveled
+from zeromsg.policy.ballot import Ballot, Verdict
+from zeromsg.policy.site_state import Queued, SiteState
+from zeromsg.routing.deadlines import Deadline, Deadlines
+from zeromsg.wire.client_messages import event_head
+from zeromsg.wire.json_text import dump_compact
+from zeromsg.wire.names import PEER_RECEIVE, PEER_SEND
+
+WAITING_LIMIT = 10_000
+"""Messages that may wait for verdicts at one time; further ones are taken as accepted."""
+
+
+@attrs.define(eq=False)
+class _Waiting:
+    ballot: Ballot
+    voters: tuple[IClient, ...]
+    settled: Callable[[Verdict], None]
+    deadline: Deadline
+
+
+def receive_event(
+    *,
+    ip: str,
+    hash: str,
+    message_text: str,
+    signed_by: str,
+    cert: str,
+    site: str,
+    broadcast: bool,
+    timestamp: float | None,
+    user: Mapping[str, Any] | None,
+    trace: Iterable[str] | None = None,
+    with_trace: bool = False,
+) -> str:
+    """The parameters of `peerReceive` as JSON; the message's own text is not encoded again.
+
+    Source: ZeroFrame API, PeerMessage events; `user` is ours.
+    """
+    end = dump_compact(
+        {
+            "signed_by": signed_by,
+            "cert": cert,
+            "site": site,
+            "broadcast": broadcast,
+            "timestamp": timestamp,
+            "user": user,
+            **({"trace": None if trace is None else list(trace)} if with_trace else {}),
+        }
+    )
+    start = f'"ip":{dump_compact(ip)},' if ip else ""
+    return f'{{{start}"hash":"{hash}","message":{message_text},{end[1:]}'
+
+
+class Delivery:
+    """Who listens to which site, what they were shown, and what they said of it."""
+
+    _log = Logger(observer=leveled)
+
+    def __init__(
+        self,
+        sites: ISites,
+        store: IStore,
+        states: Callable[[str], SiteState[Any]],
+        deadlines: Deadlines,
+        wall: Wall,
+    ) -> None:
+        self._sites = sites
+        self._store = store
+        self._states = states
+        self._deadlines = deadlines
+        self._wall = wall
+        self._clients: dict[str, dict[IClient, None]] = {}
+        self._waiting: dict[str, _Waiting] = {}
+
+    def restore(self, site: str) -> None:
+        """Take over the messages that an earlier run kept for the site's next client."""
+        queue = self._states(site).queue
+        for row, _, event, _ in self._store.queue_load(site):
+            self._dropped(queue.put(Queued(row, event)))
+
+    def opened(self, client: IClient) -> None:
+        """A new client; it gets what waited for one."""
+        self._clients.setdefault(client.site, {})[client] = None
+        if self._listens(client):
+            self.flush(client)
+
+    def flush(self, client: IClient) -> None:
+        items = self._states(client.site).queue.take_all()
+        for item in items:
+            client.push(event_head(PEER_RECEIVE, item.event))
+        # Deleted after they were written: a crash in between shows them twice, never not at all.
+        self._store.queue_delete([item.row for item in items])
+
+    def closed(self, client: IClient) -> None:
+        clients = self._clients.get(client.site, {})
+        clients.pop(client, None)
+        if not clients:
+            self._clients.pop(client.site, None)
+        for hash, waiting in list(self._waiting.items()):
+            if client in waiting.voters:
+                self._conclude(hash, waiting, waiting.ballot.leave(client))
+
+    def count(self, site: str | None = None) -> int:
+        """How many clients there are, of one site or of all."""
+        if site is not None:
+            return len(self._clients.get(site, ()))
+        return sum(len(clients) for clients in self._clients.values())
+
+    def clients(self, site: str) -> tuple[IClient, ...]:
+        return tuple(self._clients.get(site, ()))
+
+    def _listens(self, client: IClient) -> bool:
+        # Rules may have arrived after the page was opened, so they are looked at each time.
+        site = self._sites.get(client.site)
+        return client.listens(PEER_RECEIVE) or (site is not None and site.rules is not None)
+
+    def listeners(self, site: str) -> tuple[IClient, ...]:
+        return tuple(filter(self._listens, self._clients.get(site, ())))
+
+    def show(self, site: str, event: str) -> tuple[IClient, ...]:
+        """A received message to every client that listens; returns them."""
+        listeners = self.listeners(site)
+        head = event_head(PEER_RECEIVE, event)
+        for client in listeners:
+            client.push(head)
+        return listeners
+
+    def echo(self, site: str, event: str) -> None:
+        """A message of our own, once it is on its way."""
+        head = event_head(PEER_SEND, event)
+        for client in self.listeners(site):
+            client.push(head)
+
+    def keep(self, site: str, hash: str, event: str) -> None:
+        """Keep a message for the next client; it is on disk when this returns."""
+        row = self._store.queue_put(site, hash, event, self._wall())
+        self._dropped(self._states(site).queue.put(Queued(row, event)))
+
+    def _dropped(self, items: list[Queued]) -> None:
+        if items:
+            self._store.queue_delete([item.row for item in items])
+
+    def await_verdict(
+        self,
+        hash: str,
+        voters: tuple[IClient, ...],
+        seconds: float,
+        settled: Callable[[Verdict], None],
+    ) -> None:
+        """Call `settled` once the voters have judged, at the latest after so many seconds."""
+        if seconds <= 0 or not voters or len(self._waiting) >= WAITING_LIMIT:
+            settled(Verdict.ACCEPT)
+            return
+        ballot = Ballot(voters)
+        deadline = self._deadlines.add(seconds, lambda: self._time_up(hash))
+        self._waiting[hash] = _Waiting(ballot, voters, settled, deadline)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for their verdict."""
+        return len(self._waiting)
+
+    def judged(self, client: IClient, hash: str, verdict: Verdict) -> None:
+        """A client's verdict; on messages that do not wait it changes nothing."""
+        waiting = self._waiting.get(hash)
+        if waiting is not None:
+            self._conclude(hash, waiting, waiting.ballot.vote(client, verdict))
+
+    def _time_up(self, hash: str) -> None:
+        waiting = self._waiting.get(hash)
+        if waiting is not None:
+            self._conclude(hash, waiting, waiting.ballot.close())
+
+    def _conclude(self, hash: str, waiting: _Waiting, outcome: Verdict | None) -> None:
+        if outcome is None:
+            return
+        del self._waiting[hash]
+        waiting.deadline.cancel()
+        waiting.settled(outcome)

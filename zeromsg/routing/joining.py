@@ -1,0 +1,170 @@
+"""Fetching a site from peers: content.json, the files it lists, and later versions.
+
+Everything is verified before it replaces what was there; a refusal keeps the
+old state, says why in the log, and costs the peer that sent it points.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zeromsg.errors import ContentRefused, Unreachable
+from zeromsg.interfaces import IPeerLink, ISite, ISites
+from zeromsg.log import leveled
+from zeromsg.protocol.conversation import STREAM_LIMIT
+from zeromsg.routing.site_peers import SitePeers
+from zeromsg.wire.names import CONTENT_JSON, STREAM_FILE
+
+CHUNK = 512 * 1024
+FILE_SECONDS = 10.0
+RETRY_SECONDS = 30.0
+CONTENT_LIMIT = 10_000_000
+"""Most bytes of a content.json whose size nobody has told us yet."""
+
+assert CHUNK <= STREAM_LIMIT
+
+
+class Joining:
+    """Completes the sites that this node joins by address."""
+
+    _log = Logger(observer=leveled)
+
+    def __init__(
+        self,
+        sites: ISites,
+        site_peers: SitePeers,
+        clock: IReactorTime,
+        charge: Callable[[str, int], None],
+        changed: Callable[[str], None],
+    ) -> None:
+        self._sites = sites
+        self._site_peers = site_peers
+        self._charge = charge
+        self._changed = changed
+        self._links: dict[IPeerLink, set[str]] = {}
+        self._busy: dict[str, Deferred[None]] = {}
+        self._retry = LoopingCall(self.try_all)
+        self._retry.clock = clock
+
+    def start(self) -> None:
+        self._retry.start(RETRY_SECONDS, now=False)
+
+    def stop(self) -> None:
+        if self._retry.running:
+            self._retry.stop()
+        for work in list(self._busy.values()):
+            work.cancel()
+
+    def opened(self, link: IPeerLink) -> None:
+        self._links[link] = set()
+        self.try_all()
+
+    def closed(self, link: IPeerLink) -> None:
+        self._links.pop(link, None)
+
+    def try_all(self) -> None:
+        """Start fetching whatever is incomplete and not being fetched."""
+        for address in self._sites.addresses():
+            site = self._sites.get(address)
+            if site is not None and not complete(site) and address not in self._busy:
+                self._work(address, self._complete(site))
+
+    def newer(self, link: IPeerLink, site: ISite) -> None:
+        """A peer told us of a changed content.json, which was stored: fetch what it lists."""
+        if site.address not in self._busy:
+            self._work(site.address, self._complete(site))
+
+    def _work(self, address: str, work: Any) -> None:
+        running = Deferred.fromCoroutine(work)
+        self._busy[address] = running
+        running.addErrback(self._failed, address)
+        running.addBoth(lambda _: self._busy.pop(address, None))
+
+    def _failed(self, failure: Failure, address: str) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("fetching {site} failed", failure, site=address)
+
+    async def _complete(self, site: ISite) -> None:
+        for link in self._sources(site.address):
+            try:
+                await self._fetch_site(link, site)
+            except Unreachable as problem:
+                self._log.debug(
+                    "{peer} has nothing of {site}: {problem}",
+                    peer=link.name,
+                    site=site.address,
+                    problem=str(problem),
+                )
+            except ContentRefused as refused:
+                self._log.warn(
+                    "refused a file of {site}: {reason}", site=site.address, reason=str(refused)
+                )
+                self._log.debug("it came from {peer}", peer=link.name)
+                self._charge(link.identity, refused.points)
+            if complete(site):
+                self._log.info("{site} is complete", site=site.address)
+                return
+
+    def _sources(self, address: str) -> list[IPeerLink]:
+        """Peers of the site first; of the others, those that did not refuse it yet."""
+        members = [link for link in self._links if self._site_peers.takes_part(address, link)]
+        others = [
+            link
+            for link, refused in self._links.items()
+            if link not in members and address not in refused
+        ]
+        return members + others
+
+    async def _fetch_site(self, link: IPeerLink, site: ISite) -> None:
+        if site.content is None:
+            data = await self._fetch(link, site, CONTENT_JSON, None)
+            site.store_content(CONTENT_JSON, data)
+            self._site_peers.joined(site.address, link)
+            self._changed(site.address)
+        for inner_path in list(site.missing_contents()):
+            site.store_content(inner_path, await self._fetch(link, site, inner_path, None))
+        for inner_path, size in list(site.missing()):
+            site.store_file(inner_path, await self._fetch(link, site, inner_path, size))
+            self._changed(site.address)
+
+    async def _fetch(
+        self, link: IPeerLink, site: ISite, inner_path: str, size: int | None
+    ) -> bytes:
+        """A whole file. size: what it must have, None when unknown. Raises Unreachable."""
+        limit = CONTENT_LIMIT if size is None else size
+        data = bytearray()
+        while True:
+            answer = await link.ask(
+                STREAM_FILE,
+                {
+                    "site": site.address,
+                    "inner_path": inner_path,
+                    "location": len(data),
+                    "read_bytes": CHUNK,
+                    "file_size": size,
+                },
+                FILE_SECONDS,
+            )
+            if "error" in answer:
+                self._links.get(link, set()).add(site.address)
+                raise Unreachable(f"{inner_path}: {str(answer['error'])[:200]}")
+            body, total = answer.get("body"), answer.get("size")
+            if not isinstance(body, bytes) or type(total) is not int:
+                raise ContentRefused(f"{inner_path}: an answer without a body")
+            if total > limit or len(data) + len(body) > limit:
+                raise ContentRefused(f"{inner_path}: larger than the {limit} bytes declared")
+            data += body
+            if len(data) >= total:
+                return bytes(data)
+            if not body:
+                raise ContentRefused(f"{inner_path}: it ends early")
+
+
+def complete(site: ISite) -> bool:
+    """Whether all required files are there."""
+    return site.content is not None and not any(site.missing()) and not any(site.missing_contents())

@@ -1,0 +1,203 @@
+"""Requests of peers that are no peer messages: files, peers, and polite answers to the rest.
+
+Every request is answered. A refusal is `{"error": text}`; ZeroNet nodes count
+those, and six in a row cost the connection, so nothing is called an error that
+can be said otherwise. Source: ZeroNet peer protocol, commands.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from zeromsg.errors import ContentRefused, FileMissing, TheirMistake
+from zeromsg.interfaces import Answer, IPeerLink, ISite, ISites
+from zeromsg.log import leveled
+from zeromsg.policy.site_content import ContentUnchanged
+from zeromsg.routing.inbound import Inbound
+from zeromsg.routing.joining import Joining
+from zeromsg.routing.site_peers import SitePeers
+from zeromsg.wire import names
+from zeromsg.wire.peer_messages import integer, octets, text
+
+READ_LIMIT = 512 * 1024
+"""Most bytes of a file in one answer."""
+
+UNKNOWN_POINTS = 5
+"""What an unknown command or site costs, as among ZeroNet nodes."""
+
+_UPDATE_LIMIT = 1024 * 1024
+
+Handler = Callable[[IPeerLink, Mapping[Any, Any]], Answer]
+
+
+class Requests:
+    """The table of commands that peers may send."""
+
+    _log = Logger(observer=leveled)
+
+    def __init__(
+        self,
+        *,
+        sites: ISites,
+        site_peers: SitePeers,
+        inbound: Inbound,
+        joining: Joining,
+        charge: Callable[[str, int], None],
+        banned: Callable[[str], bool],
+        check_port: Callable[[IPeerLink, int], Deferred[bool]],
+        changed: Callable[[str], None],
+    ) -> None:
+        self._sites = sites
+        self._site_peers = site_peers
+        self._inbound = inbound
+        self._joining = joining
+        self._charge = charge
+        self.banned = banned
+        self._check_port = check_port
+        self._changed = changed
+        self._handlers: dict[str, Handler] = {
+            names.PING: lambda link, params: {"body": names.PONG},
+            names.GET_FILE: self._get_file,
+            names.STREAM_FILE: self._get_file,
+            names.PEX: self._pex,
+            names.LIST_MODIFIED: self._list_modified,
+            names.UPDATE: self._update,
+            names.GET_HASHFIELD: self._get_hashfield,
+            names.SET_HASHFIELD: self._acknowledge,
+            names.FIND_HASH_IDS: self._find_hash_ids,
+            names.GET_PIECEFIELDS: self._get_piecefields,
+            names.SET_PIECEFIELDS: self._acknowledge,
+            names.GET_TRACKERS: lambda link, params: {"trackers": []},
+        }
+
+    def opened(self, link: IPeerLink) -> None:
+        self._site_peers.opened(link)
+        self._joining.opened(link)
+
+    def closed(self, link: IPeerLink) -> None:
+        self._site_peers.closed(link)
+        self._joining.closed(link)
+
+    def requested(self, link: IPeerLink, req_id: Any, cmd: str, params: Mapping[Any, Any]) -> None:
+        if cmd == names.PEER_BROADCAST or cmd == names.PEER_SEND:
+            self._inbound.arrived(link, req_id, params, cmd == names.PEER_BROADCAST)
+            return
+        if cmd == names.CHECKPORT:
+            self._checkport(link, req_id, params)
+            return
+        handler = self._handlers.get(cmd)
+        if handler is None:
+            link.respond(req_id, {"error": f"{names.UNKNOWN_COMMAND}{cmd[:100]}"})
+            self._charge(link.identity, UNKNOWN_POINTS)
+            return
+        try:
+            answer = handler(link, params)
+        except _UnknownSite:
+            link.respond(req_id, {"error": names.UNKNOWN_SITE})
+            # A zeromsg node introduces itself for all its sites; others should know better.
+            if not link.extension:
+                self._charge(link.identity, UNKNOWN_POINTS)
+            return
+        if cmd == names.STREAM_FILE and "body" in answer:
+            link.respond_stream(req_id, answer)
+        else:
+            link.respond(req_id, answer)
+
+    def _site(self, link: IPeerLink, params: Mapping[Any, Any]) -> ISite:
+        """The site a request is about; whoever asks takes part in it."""
+        site = self._sites.get(text(params.get("site"), "site", 64))
+        if site is None or site.content is None:
+            raise _UnknownSite
+        self._site_peers.joined(site.address, link)
+        return site
+
+    def _get_file(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
+        site = self._site(link, params)
+        inner_path = text(params.get("inner_path"), "inner_path")
+        location = integer(params.get("location"), "location")
+        length = params.get("read_bytes")
+        length = READ_LIMIT if length is None else min(integer(length, "read_bytes"), READ_LIMIT)
+        expected = params.get("file_size")
+        try:
+            body, size = site.read(inner_path, location, length)
+        except FileMissing as missing:
+            return {"error": f"File read error: {missing}"}
+        if type(expected) is int and expected > 0 and expected != size:
+            return {"error": f"File read error: File size does not match: {expected}B != {size}B"}
+        if location > size:
+            return {"error": "File read error: Bad file location"}
+        return {"body": body, "size": size, "location": location + len(body)}
+
+    def _pex(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
+        site = self._site(link, params)
+        self._site_peers.learn(site.address, params)
+        need = integer(params.get("need", 5), "need")
+        return self._site_peers.exchange(site.address, link, need)
+
+    def _list_modified(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
+        site = self._site(link, params)
+        since = params.get("since", 0)
+        if isinstance(since, bool) or not isinstance(since, int | float):
+            raise TheirMistake("since is no number")
+        return {"modified_files": dict(site.modified_since(since))}
+
+    def _get_hashfield(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
+        self._site(link, params)
+        return {"hashfield_raw": b""}
+
+    def _get_piecefields(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
+        self._site(link, params)
+        return {"piecefields_packed": {}}
+
+    def _acknowledge(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
+        self._site(link, params)
+        return {"ok": "Updated"}
+
+    def _find_hash_ids(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
+        self._site(link, params)
+        return {"peers": {}, "peers_ipv6": {}, "peers_onion": {}, "my": []}
+
+    def _checkport(self, link: IPeerLink, req_id: Any, params: Mapping[Any, Any]) -> None:
+        port = integer(params.get("port"), "port", 1, 65535)
+        checked = self._check_port(link, port)
+        checked.addCallback(
+            lambda opened: link.respond(
+                req_id,
+                {
+                    "status": "open" if opened else "closed",
+                    "ip_external": link.name.rpartition(":")[0].strip("[]"),
+                },
+            )
+        )
+        checked.addErrback(self._unexpected)
+
+    def _unexpected(self, failure: Failure) -> None:
+        self._log.failure("checkport failed", failure)
+
+    def _update(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
+        """A peer says that a content.json changed. Source: commands, update."""
+        site = self._site(link, params)
+        inner_path = text(params.get("inner_path"), "inner_path")
+        if not inner_path.endswith(names.CONTENT_JSON):
+            return {"error": "Only content.json update allowed"}
+        body = octets(params.get("body", b""), "body", _UPDATE_LIMIT)
+        if site.own or inner_path != names.CONTENT_JSON or not body:
+            # Without a body, or below the root: not fetched, so nothing changed here.
+            return {"ok": "File not changed"}
+        try:
+            site.store_content(inner_path, body)
+        except ContentUnchanged:
+            return {"ok": "File not changed"}
+        except ContentRefused as refused:
+            self._charge(link.identity, UNKNOWN_POINTS)
+            return {"error": f"File {inner_path} invalid: {refused}"}
+        self._changed(site.address)
+        self._joining.newer(link, site)
+        return {"ok": f"Thanks, file {inner_path} updated!"}
+
+
+class _UnknownSite(Exception):
+    """The request names a site that is not here."""
