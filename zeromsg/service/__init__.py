@@ -1,0 +1,1 @@
+"""The roof: configuration, and the assembly of all floors into a service."""

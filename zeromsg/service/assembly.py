@@ -1,0 +1,278 @@
+"""From settings to a running service: `makeService` is what twistd calls."""
+
+import datetime
+import hmac
+import os
+import random
+import secrets
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from autobahn.twisted.resource import WebSocketResource
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.web.resource import IResource
+from twisted.web.server import Site as HttpSite
+
+from zeromsg.errors import ConfigError, OurMistake
+from zeromsg.log import leveled, set_level
+from zeromsg.net.client_gate import origin_allowed
+from zeromsg.net.client_protocol import ClientFactory, ClientLimits
+from zeromsg.net.dialer import Dialer
+from zeromsg.net.pool import PeerFactory
+from zeromsg.net.tls import load_certificate, tls_options
+from zeromsg.service import config
+from zeromsg.service.config import Settings
+from zeromsg.service.node import Edges, Node
+from zeromsg.store.database import Database
+from zeromsg.store.users import Users
+from zeromsg.web.pages import Pages
+
+TOKEN_FILE = "status.token"
+DATABASE_FILE = "zeromsg.sqlite3"
+USERS_FILE = "users.json"
+TLS_FILE = "peer-tls.pem"
+
+FAREWELL_SECONDS = 0.2
+"""What clients have to hear that the node stops, before connections are cut."""
+
+_EVERYWHERE = ("", "0.0.0.0", "::")
+
+
+class NodeService(Service):
+    """A node with its sockets.
+
+    started: fires when all listeners are up, fails with ConfigError otherwise.
+    """
+
+    _log = Logger(observer=leveled)
+    name = "zeromsg"
+
+    def __init__(self, settings: Settings, reactor: Any) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._ports: list[IListeningPort] = []
+        self._node: Node | None = None
+        self.started: Deferred[None] = Deferred()
+        self.failed = False
+
+    @property
+    def node(self) -> Node:
+        """The node, once the service was started."""
+        if self._node is None:
+            raise OurMistake("the service was not started")
+        return self._node
+
+    def _build(self) -> None:
+        """Open what is on disk. Not before the start: twistd forks until then, and SQLite
+        connections do not survive it."""
+        settings = self._settings
+        data_dir = settings.data_dir
+        make_private_folder(data_dir)
+        self._database = Database(data_dir / DATABASE_FILE)
+        self._token = status_token(data_dir)
+        users = Users(data_dir / USERS_FILE, secrets.token_bytes)
+        self._node = Node(settings, self._edges(), self._database, users)
+        self._node.load()
+        self._clients = ClientFactory(
+            self._reactor,
+            self._node.commands,
+            ClientLimits(
+                message=settings.ui.message_limit,
+                unsent=settings.ui.unsent_limit,
+                clients=settings.ui.max_clients,
+            ),
+        )
+
+    def _edges(self) -> Edges:
+        settings = self._settings
+        tls = None
+        if settings.peers.tls:
+            now = datetime.datetime.now(datetime.UTC)
+            tls = tls_options(load_certificate(settings.data_dir / TLS_FILE, now))
+        dialer = Dialer(self._reactor, source_host(settings.peers.endpoint))
+        return Edges(
+            clock=self._reactor,
+            wall=time.time,
+            rng=random.Random(secrets.randbits(128)),
+            entropy=secrets.token_bytes,
+            connector=dialer.endpoint_for,
+            tls=tls,
+        )
+
+    def startService(self) -> None:
+        super().startService()
+        Deferred.fromCoroutine(self._start()).chainDeferred(self.started)
+        self.started.addErrback(self._start_failed)
+
+    async def _start(self) -> None:
+        self._build()
+        if self._settings.peers.endpoint:
+            port = await self._listen(self._settings.peers.endpoint, PeerFactory(self.node.pool))
+            self.node.peer_port = getattr(port.getHost(), "port", 0)
+        self.node.start()
+        pages = Pages(_Gate(self.node, self._clients, self._token), secrets.token_bytes)
+        http = HttpSite(pages, timeout=60)
+        http.displayTracebacks = False
+        http.noisy = False
+        # Twisted writes every request to the log otherwise, keys included.
+        http.log = lambda request: None  # type: ignore[method-assign]
+        port = await self._listen(self._settings.ui.endpoint, http)
+        host = port.getHost()
+        self.node.ui = (getattr(host, "host", ""), getattr(host, "port", 0))
+        self._log.info(
+            "zeromsg is up: clients at {host}:{port}, peers at {peers}",
+            host=self.node.ui[0],
+            port=self.node.ui[1],
+            peers=self.node.peer_port or "no port",
+        )
+
+    async def _listen(self, description: str, factory: Any) -> IListeningPort:
+        try:
+            port: IListeningPort = await serverFromString(self._reactor, description).listen(
+                factory
+            )
+        except (CannotListenError, OSError, ValueError) as problem:
+            raise ConfigError(f"cannot listen on {description}: {problem}") from None
+        self._ports.append(port)
+        return port
+
+    def _start_failed(self, failure: Any) -> None:
+        if failure.check(ConfigError):
+            self._log.critical("{problem}", problem=str(failure.value))
+        else:
+            self._log.failure("the node cannot start", failure)
+        self.failed = True
+        self._reactor.callLater(0, self._stop_reactor)
+
+    def _stop_reactor(self) -> None:
+        if self._reactor.running:
+            self._reactor.stop()
+
+    def stopService(self) -> Deferred[Any]:
+        super().stopService()
+        closing = [Deferred.fromCoroutine(_closed(port)) for port in self._ports]
+        self._ports = []
+        if self._node is None:
+            return DeferredList(closing)
+        self._clients.stop()
+        self._node.stop()
+        farewell = deferLater(self._reactor, FAREWELL_SECONDS, self._database.close)
+        return DeferredList([*closing, farewell])
+
+
+async def _closed(port: IListeningPort) -> None:
+    waiting = port.stopListening()
+    if waiting is not None:
+        await waiting
+
+
+@attrs.frozen
+class _Gate:
+    """What the pages ask of the node (`web.pages.IGate`)."""
+
+    _node: Node
+    _clients: ClientFactory
+    _token: str
+
+    def host_allowed(self, host: str) -> bool:
+        return self._node.host_allowed(host)
+
+    def origin_allowed(self, origin: str | None, host: str) -> bool:
+        return origin_allowed(origin, host)
+
+    def key_of(self, site: str) -> str | None:
+        return self._node.key_of(site)
+
+    def site_of(self, key: str) -> str | None:
+        return self._node.site_of(key)
+
+    def upgrade(self, site: str) -> IResource | None:
+        if self._clients.full:
+            return None
+        resource: IResource = WebSocketResource(self._clients.for_site(site))
+        return resource
+
+    def title(self, site: str) -> str:
+        return self._node.title(site)
+
+    def sites(self) -> Collection[str]:
+        return self._node.sites.addresses()
+
+    def status(self) -> Mapping[str, Any]:
+        return self._node.status()
+
+    def may_see_status(self, token: str) -> bool:
+        return hmac.compare_digest(token.encode(), self._token.encode())
+
+
+def source_host(endpoint: str) -> str | None:
+    """The one host that a listening endpoint names, to dial from it too."""
+    for part in endpoint.split(":")[1:]:
+        key, _, value = part.partition("=")
+        if key == "interface" and value not in _EVERYWHERE:
+            return value.replace("\\", "")
+    return None
+
+
+def make_private_folder(folder: Path) -> None:
+    """Raises ConfigError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ConfigError(f"cannot make {folder}: {problem.strerror}") from None
+
+
+def status_token(data_dir: Path) -> str:
+    """The secret by which commands of the operator know this node; made on first use."""
+    path = data_dir / TOKEN_FILE
+    try:
+        if path.exists():
+            return path.read_text().strip()
+        token = secrets.token_hex(32)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(token + "\n")
+    except OSError as problem:
+        raise ConfigError(f"cannot use {path}: {problem.strerror}") from None
+    return token
+
+
+class Options(usage.Options):
+    """What `twistd zeromsg` understands."""
+
+    optParameters = [
+        ["config", "c", None, "The configuration file (TOML)."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.overrides: list[str] = []
+
+    def opt_set(self, override: str) -> None:
+        """Another value for one key: --set peers.tls=false. May be given again."""
+        self.overrides.append(override)
+
+    opt_s = opt_set
+
+
+def makeService(options: Options) -> IService:
+    """The service of `twistd zeromsg`. Raises UsageError on a bad configuration."""
+    from twisted.internet import reactor
+
+    path = options["config"]
+    try:
+        settings = config.load(Path(path) if path else None, options.overrides)
+        set_level(settings.log.level)
+        return NodeService(settings, reactor)
+    except ConfigError as problem:
+        raise usage.UsageError(str(problem)) from None

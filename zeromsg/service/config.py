@@ -1,0 +1,573 @@
+"""One TOML file becomes a frozen `Settings`; command-line overrides change single keys.
+
+Every option stands once, in the classes below, with its type, default, what it
+accepts and a line of help. Reading, the errors, the overrides and `describe`
+all derive from there, so that none of them can know a key the others do not.
+
+Nothing is guessed: an unknown key, a value out of range or a site named twice
+is a `ConfigError` that names file, line, key and what was expected. Paths come
+out absolute, because a daemon changes its working directory. No socket is
+opened here and no path but the file's own is touched.
+"""
+
+import datetime
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import attrs
+import platformdirs
+
+from zeromsg.errors import ConfigError
+from zeromsg.wire.values import PeerAddress, is_site_address
+
+_Table = TypeVar("_Table", bound=attrs.AttrsInstance)
+# A key's place in the document; numbers count the tables of a [[list]].
+_KeyPath = tuple[str | int, ...]
+
+
+# What a key may hold
+
+
+class _Unfit(ValueError):
+    """A value that does not fit.
+
+    found: the offending value, which may be one item of a list.
+    reason: what is wrong with it, where "expected ..." does not say enough.
+    """
+
+    def __init__(self, found: object, reason: str = "") -> None:
+        super().__init__(reason)
+        self.found = found
+
+
+@attrs.frozen
+class _Kind:
+    """One kind of value.
+
+    expected: completes the sentence "expected ...".
+    read: a TOML value and the folder that relative paths start from -> the
+        setting; raises `_Unfit`.
+    """
+
+    expected: str
+    read: Callable[[Any, Path], Any]
+
+
+def _whole(low: int, high: int, unit: str = "") -> _Kind:
+    def read(value: Any, folder: Path) -> int:
+        # To Python true is a whole number; to whoever writes a file it is none.
+        if type(value) is not int or not low <= value <= high:
+            raise _Unfit(value)
+        return value
+
+    number = f"a whole number of {unit}" if unit else "a whole number"
+    return _Kind(f"{number} from {low} to {high}", read)
+
+
+def _text(expected: str, accepts: Callable[[str], object]) -> _Kind:
+    def read(value: Any, folder: Path) -> str:
+        if not isinstance(value, str) or not accepts(value):
+            raise _Unfit(value)
+        return value
+
+    return _Kind(expected, read)
+
+
+def _choice(*words: str) -> _Kind:
+    return _text(" or ".join(f'"{word}"' for word in words), words.__contains__)
+
+
+def _list_of(item: _Kind, expected: str) -> _Kind:
+    def read(value: Any, folder: Path) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise _Unfit(value)
+        return tuple(item.read(entry, folder) for entry in value)
+
+    return _Kind(expected, read)
+
+
+def _read_bool(value: Any, folder: Path) -> bool:
+    if not isinstance(value, bool):
+        raise _Unfit(value)
+    return value
+
+
+def _read_path(value: Any, folder: Path) -> Path:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise _Unfit(value)
+    try:
+        return folder / Path(value).expanduser()
+    except RuntimeError:  # "~somebody" who has no home here
+        raise _Unfit(value) from None
+
+
+def _read_peer(value: Any, folder: Path) -> PeerAddress:
+    if not isinstance(value, str):
+        raise _Unfit(value)
+    try:
+        peer = PeerAddress.parse(value)
+    except ValueError as error:
+        raise _Unfit(value, str(error)) from None
+    if peer.port == 0:
+        raise _Unfit(value, "nobody can be dialled at port 0")
+    return peer
+
+
+def _is_endpoint(text: str) -> bool:
+    """Whether text looks like an endpoint string of Twisted.
+
+    The form only: Twisted's own parser would load every plugin and may install
+    a reactor. Of kinds other than tcp and unix the name alone is judged here,
+    and Twisted the rest, when it listens.
+    """
+    kind, _, rest = text.partition(":")
+    if kind in ("tcp", "tcp4", "tcp6"):
+        return _TCP_ARGUMENTS.fullmatch(rest) is not None and int(rest.split(":")[0]) < 65536
+    if kind == "unix":
+        return rest != ""
+    return rest != "" and kind.isidentifier()
+
+
+# An escaped colon, as an IPv6 interface needs it, belongs to a value.
+_TCP_ARGUMENTS = re.compile(r"[0-9]{1,5}(:(interface|backlog)=(\\.|[^:\\])+)*")
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.IGNORECASE)
+
+
+def _read_host(value: Any, folder: Path) -> str:
+    if not isinstance(value, str) or not _HOST_NAME.fullmatch(value):
+        raise _Unfit(value)
+    return value.lower()
+
+
+_ENDPOINT = _text('an endpoint string such as "tcp:43110:interface=127.0.0.1"', _is_endpoint)
+_ENDPOINT_OR_NONE = _text(
+    'an endpoint string such as "tcp:26552", or ""',
+    lambda text: text == "" or _is_endpoint(text),
+)
+_HOSTS = _list_of(_Kind("", _read_host), 'a list of host names without port, as ["zero.example"]')
+_PEERS = _list_of(_Kind("", _read_peer), 'a list of peers as ["192.0.2.1:26552"]')
+_PATH = _Kind("a path", _read_path)
+_SWITCH = _Kind("true or false", _read_bool)
+_SITE = _text("the address of a site", is_site_address)
+_BYTES = _whole(1024, 1 << 30, "bytes")
+
+
+# The options
+
+
+def _option(kind: _Kind, text: str) -> dict[str, Any]:
+    return {"kind": kind, "help": text}
+
+
+@attrs.frozen
+class UiSettings:
+    """`[ui]`: where browsers and programs connect."""
+
+    endpoint: str = attrs.field(
+        default="tcp:43110:interface=127.0.0.1",
+        metadata=_option(_ENDPOINT, "Where pages and the WebSocket are served."),
+    )
+    hosts: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=_option(
+            _HOSTS, "Further names a browser may use for this node, for a reverse proxy."
+        ),
+    )
+    max_clients: int = attrs.field(
+        default=2000,
+        metadata=_option(_whole(1, 100_000), "Most WebSocket clients at a time."),
+    )
+    message_limit: int = attrs.field(
+        default=10_485_760,
+        metadata=_option(_BYTES, "Bytes of the largest WebSocket message of a client."),
+    )
+    unsent_limit: int = attrs.field(
+        default=4_194_304,
+        metadata=_option(_BYTES, "Bytes that may wait for a client that does not read."),
+    )
+
+
+@attrs.frozen
+class PeerSettings:
+    """`[peers]`: the other nodes."""
+
+    endpoint: str = attrs.field(
+        default="tcp:26552",
+        metadata=_option(_ENDPOINT_OR_NONE, 'Where other nodes connect; "" does not listen.'),
+    )
+    connect: tuple[PeerAddress, ...] = attrs.field(
+        default=(),
+        metadata=_option(_PEERS, "Peers that are always kept connected."),
+    )
+    max_connections: int = attrs.field(
+        default=500,
+        metadata=_option(_whole(1, 100_000), "Most connections to peers, in both directions."),
+    )
+    tls: bool = attrs.field(
+        default=True,
+        metadata=_option(_SWITCH, "Dial with TLS first, and accept it; plain always works too."),
+    )
+    raw_limit: int = attrs.field(
+        default=65536,
+        # A whole frame may have 5 MiB, and carries more than `raw`.
+        metadata=_option(_whole(256, 4 << 20, "bytes"), "Bytes of `raw` in a peer message."),
+    )
+    requests_in_flight: int = attrs.field(
+        default=1000,
+        metadata=_option(_whole(1, 100_000), "Most unanswered requests on one connection."),
+    )
+    unsent_limit: int = attrs.field(
+        default=8_388_608,
+        metadata=_option(_BYTES, "Bytes that may wait for a peer that does not read."),
+    )
+
+
+@attrs.frozen
+class LogSettings:
+    """`[log]`."""
+
+    format: Literal["text", "json"] = attrs.field(
+        default="text",
+        metadata=_option(_choice("text", "json"), "Lines for people, or one JSON object a line."),
+    )
+    level: Literal["debug", "info", "warn", "error"] = attrs.field(
+        default="info",
+        metadata=_option(
+            _choice("debug", "info", "warn", "error"), "The least severe entries that are written."
+        ),
+    )
+
+
+@attrs.frozen
+class SiteSettings:
+    """One `[[site]]`."""
+
+    address: str = attrs.field(metadata=_option(_SITE, "The site's address; required."))
+    path: Path | None = attrs.field(
+        default=None,
+        metadata=_option(_PATH, "A directory to serve; without it the site is fetched from peers."),
+    )
+    size_limit: int = attrs.field(
+        default=10_000_000,
+        metadata=_option(_whole(1, 1 << 40, "bytes"), "Bytes that the site's files may have."),
+    )
+
+
+def _default_data_dir() -> Path:
+    return platformdirs.user_data_path("zeromsg")
+
+
+@attrs.frozen
+class Settings:
+    """Everything a node can be told.
+
+    data_dir, sites[].path: absolute.
+    """
+
+    data_dir: Path = attrs.field(
+        factory=_default_data_dir,
+        metadata=_option(_PATH, "Where keys, sites and the database are kept."),
+    )
+    ui: UiSettings = attrs.field(factory=UiSettings, metadata={"table": UiSettings})
+    peers: PeerSettings = attrs.field(factory=PeerSettings, metadata={"table": PeerSettings})
+    log: LogSettings = attrs.field(factory=LogSettings, metadata={"table": LogSettings})
+    sites: tuple[SiteSettings, ...] = attrs.field(
+        default=(), metadata={"tables": SiteSettings, "key": "site"}
+    )
+
+
+def _keys(cls: type[attrs.AttrsInstance]) -> "dict[str, attrs.Attribute[Any]]":
+    """The keys of a table as TOML spells them, in order."""
+    return {field.metadata.get("key", field.name): field for field in attrs.fields(cls)}
+
+
+# Reading
+
+
+def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Read the configuration file, if there is one, then apply overrides in order.
+
+    overrides: `"peers.tls=false"`; the value is TOML, or else taken as a string.
+    Relative paths start from the file's folder, those in overrides from the
+    working directory.
+    Raises ConfigError.
+    """
+    settings = Settings()
+    if path is not None:
+        try:
+            text = path.read_bytes().decode()
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            raise ConfigError(f"{path} line {line}: expected UTF-8 text") from error
+        settings = parse(text, str(path), path.absolute().parent)
+    for override in overrides:
+        settings = _overridden(settings, override)
+    return settings
+
+
+def parse(text: str, name: str, folder: Path) -> Settings:
+    """Read the text of a configuration file.
+
+    name: what errors call the file; folder: where relative paths start.
+    Raises ConfigError.
+    """
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{name}: expected TOML: {error}") from error
+    return _read_table(Settings, document, _Source(name, folder, _line_numbers(text)), ())
+
+
+@attrs.frozen
+class _Source:
+    """Where values come from: for the words of errors and for relative paths."""
+
+    name: str
+    folder: Path
+    lines: Mapping[_KeyPath, int]
+
+    def error(self, path: _KeyPath, text: str) -> ConfigError:
+        where = self.name
+        for length in range(len(path), 0, -1):
+            # Keys inside an inline table are found under the key that holds it.
+            if path[:length] in self.lines:
+                where += f" line {self.lines[path[:length]]}"
+                break
+        return ConfigError(f"{where}: {_spelled(path)}: {text}")
+
+    def unfit(self, path: _KeyPath, expected: str, found: object, reason: str = "") -> ConfigError:
+        more = f" ({reason})" if reason else ""
+        return self.error(path, f"expected {expected}, found {_shown(found)}{more}")
+
+
+def _read_table(cls: type[_Table], table: Any, source: _Source, path: _KeyPath) -> _Table:
+    if not isinstance(table, dict):
+        raise source.unfit(path, "a table", table)
+    keys = _keys(cls)
+    for name in table:
+        if name not in keys:
+            raise source.error((*path, name), f"unknown key; {_suggestion(name, keys)}")
+    values = {}
+    for name, field in keys.items():
+        if name in table:
+            values[field.name] = _read_value(field, table[name], source, (*path, name))
+        elif field.default is attrs.NOTHING:
+            expected = field.metadata["kind"].expected
+            raise source.error((*path, name), f"expected {expected}, found nothing")
+    return cls(**values)
+
+
+def _read_value(
+    field: "attrs.Attribute[Any]", value: Any, source: _Source, path: _KeyPath
+) -> object:
+    if "table" in field.metadata:
+        return _read_table(field.metadata["table"], value, source, path)
+    if "tables" in field.metadata:
+        return _read_sites(value, source, path)
+    kind: _Kind = field.metadata["kind"]
+    try:
+        return kind.read(value, source.folder)
+    except _Unfit as error:
+        raise source.unfit(path, kind.expected, error.found, str(error)) from None
+
+
+def _read_sites(value: Any, source: _Source, path: _KeyPath) -> tuple[SiteSettings, ...]:
+    if not isinstance(value, list):
+        raise source.unfit(path, "[[site]] tables", value)
+    sites: dict[str, SiteSettings] = {}
+    for index, table in enumerate(value):
+        site = _read_table(SiteSettings, table, source, (*path, index))
+        if site.address in sites:
+            raise source.error((*path, index, "address"), f"{site.address} stands here twice")
+        sites[site.address] = site
+    return tuple(sites.values())
+
+
+def _overridden(settings: Settings, override: str) -> Settings:
+    source = _Source(f"override {_shown(override)}", Path.cwd(), {})
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    path = tuple(key.split("."))
+    if not equals:
+        raise ConfigError(f'{source.name}: expected "key=value"')
+    if key not in _override_keys():
+        raise source.error(path, f"unknown key; {_suggestion(key, _override_keys())}")
+    section, _, name = key.rpartition(".")
+    table = getattr(settings, section) if section else settings
+    field = _keys(type(table))[name]
+    changed = _with(table, field.name, _read_value(field, _override_value(text), source, path))
+    return _with(settings, section, changed) if section else changed
+
+
+def _with(table: Any, name: str, value: object) -> Any:
+    return attrs.evolve(table, **{name: value})
+
+
+def _override_value(text: str) -> object:
+    """A TOML value, or, as most text on a command line is none, the text itself."""
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    # More than one key: a line break in the text began a second one.
+    return document["value"] if len(document) == 1 else text
+
+
+# The words of errors
+
+
+def _suggestion(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+
+
+def _spelled(path: _KeyPath) -> str:
+    """The path as TOML writes it; which of several [[site]] it is, the line says."""
+    names = (part for part in path if isinstance(part, str))
+    return ".".join(name if _BARE_KEY.fullmatch(name) else _shown(name) for name in names)
+
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_SHOWN_LENGTH = 80
+
+
+def _shown(value: object) -> str:
+    """A value as TOML might write it, on one line and not too long."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a number beyond all bounds"  # which Python may refuse to print
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, float):
+        return repr(value)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN_LENGTH else f'{text[:_SHOWN_LENGTH]}..."'
+
+
+# What there is, for documentation and command lines
+
+
+@attrs.frozen
+class Described:
+    """One option.
+
+    key: as an override spells it; a key of a [[site]] table begins with `site.`.
+    default: TOML text, or None where there is no default.
+    expected: completes the sentence "expected ...".
+    """
+
+    key: str
+    default: str | None
+    required: bool
+    expected: str
+    help: str
+
+
+def describe() -> list[Described]:
+    """Every option, in the order of the example file."""
+    return list(_described(Settings, ""))
+
+
+def _described(cls: type[attrs.AttrsInstance], prefix: str) -> Iterator[Described]:
+    for key, field in _keys(cls).items():
+        inner = field.metadata.get("table") or field.metadata.get("tables")
+        if inner is not None:
+            yield from _described(inner, f"{prefix}{key}.")
+            continue
+        yield Described(
+            prefix + key,
+            _default_text(field.default),
+            field.default is attrs.NOTHING,
+            field.metadata["kind"].expected,
+            field.metadata["help"],
+        )
+
+
+def _default_text(default: object) -> str | None:
+    if default is attrs.NOTHING or default is None:
+        return None
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        path = str(default.factory())  # type: ignore[attr-defined]
+        home = str(Path.home())
+        return json.dumps("~" + path[len(home) :] if path.startswith(home + "/") else path)
+    return json.dumps(default)
+
+
+def _override_keys() -> list[str]:
+    """The keys an override can name: all, and the list of sites as a whole."""
+    return [each.key for each in describe() if not each.key.startswith("site.")] + ["site"]
+
+
+# Line numbers, which tomllib does not keep
+
+_TOKEN = re.compile(
+    r'"""(?:\\.|[^\\])*?"""(?:"{0,2})'
+    r"|'''.*?'''(?:'{0,2})"
+    r'|"(?:\\.|[^"\\\n])*"'
+    r"|'[^'\n]*'"
+    r"|#[^\n]*"
+    r"|[ \t\r]+"
+    r"|[\n\[\]{}=.,]"
+    r"|[^\s\[\]{}=.,#\"']+",
+    re.DOTALL,
+)
+
+
+def _line_numbers(text: str) -> dict[_KeyPath, int]:
+    """On which line each key and each table header of valid TOML first stands.
+
+    The paths are those of the parsed document, with a number after the name of
+    a [[list]]. Keys inside inline tables are left out.
+    """
+    lines: dict[_KeyPath, int] = {}
+    last_index: dict[_KeyPath, int] = {}
+    table: _KeyPath = ()
+    for line, brackets, names in _statements(text):
+        path = () if brackets else table
+        for position, name in enumerate(names, 1):
+            path = (*path, name)
+            lines.setdefault(path, line)
+            if brackets == 2 and position == len(names):
+                last_index[path] = last_index.get(path, -1) + 1
+            if path in last_index:
+                path = (*path, last_index[path])
+                lines.setdefault(path, line)
+        if brackets:
+            table = path
+    return lines
+
+
+def _statements(text: str) -> Iterator[tuple[int, int, list[str]]]:
+    """Cut valid TOML into (line, brackets, dotted name).
+
+    brackets: 0 for `key = value`, 1 for `[table]`, 2 for `[[list]]`.
+    """
+    line, brackets, depth, in_name = 1, 0, 0, True
+    names: list[str] = []
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if not in_name:
+            depth += (token in "[{") - (token in "]}")
+            if token == "\n" and depth == 0:
+                brackets, names, in_name = 0, [], True
+        elif token == "[":
+            brackets += 1
+        elif token in ("=", "]"):
+            yield line, brackets, names
+            # The other bracket of a [[list]] header is still to come.
+            depth, in_name = max(0, brackets - 1), False
+        elif token[0] in "\"'":
+            names.append(tomllib.loads(f"name = {token}")["name"])
+        elif _BARE_KEY.fullmatch(token):
+            names.append(token)
+        line += token.count("\n")

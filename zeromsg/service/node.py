@@ -1,0 +1,327 @@
+"""A whole node but its sockets: the one place that knows all the concrete parts.
+
+Tests and the in-memory network build it with a fake clock and doubles of the
+edges; `service.assembly` adds the sockets.
+"""
+
+import hmac
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from zeromsg import __version__
+from zeromsg.interfaces import IPeerLink
+from zeromsg.log import leveled
+from zeromsg.net import client_gate
+from zeromsg.net.dialer import can_connect
+from zeromsg.net.peer_protocol import Limits
+from zeromsg.net.pool import Pool
+from zeromsg.policy.scoring import Scoring
+from zeromsg.policy.seen import LIFETIME, Seen
+from zeromsg.policy.site_state import SiteState
+from zeromsg.routing.commands import Commands
+from zeromsg.routing.deadlines import Deadlines
+from zeromsg.routing.delivery import Delivery
+from zeromsg.routing.inbound import Inbound, Origin
+from zeromsg.routing.info import NodeFacts, site_info
+from zeromsg.routing.joining import Joining, complete
+from zeromsg.routing.outbound import Outbound
+from zeromsg.routing.relay import Relay
+from zeromsg.routing.replies import Replies
+from zeromsg.routing.requests import Requests
+from zeromsg.routing.site_peers import SitePeers
+from zeromsg.service.config import Settings
+from zeromsg.store.database import Database
+from zeromsg.store.sites import Sites
+from zeromsg.store.users import Users
+from zeromsg.wire.client_messages import event_head
+from zeromsg.wire.json_text import dump_compact
+from zeromsg.wire.names import PEER_ID_PREFIX, TLS_RSA
+from zeromsg.wire.peer_messages import Handshake
+from zeromsg.wire.values import PeerAddress
+
+SAVE_SECONDS = 1.0
+"""How often hashes that were met go to disk."""
+
+RELOAD_SECONDS = 2.0
+"""How often own sites are looked at for a new signed version."""
+
+SITES_FOLDER = "sites"
+
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@attrs.frozen
+class Edges:
+    """What a node stands on: clock, chance, and how to connect.
+
+    clock: seconds for timers. wall: Unix seconds. rng: picks peers.
+    entropy: bytes nobody can guess. connector: to a peer's address.
+    tls: options of `net.tls`, or None.
+    """
+
+    clock: IReactorTime
+    wall: Callable[[], float]
+    rng: random.Random
+    entropy: Callable[[int], bytes]
+    connector: Callable[[PeerAddress], IStreamClientEndpoint]
+    tls: Any = None
+
+
+class Node:
+    """A whole node but its listening sockets."""
+
+    _log = Logger(observer=leveled)
+
+    def __init__(self, settings: Settings, edges: Edges, database: Database, users: Users) -> None:
+        self.settings = settings
+        self.database = database
+        self.users = users
+        self._clock = edges.clock
+        self._wall = edges.wall
+        self._entropy = edges.entropy
+        self.peer_port = 0
+        self.ui = ("127.0.0.1", 0)
+        self.peer_id = PEER_ID_PREFIX + "".join(
+            _ALPHABET[byte % len(_ALPHABET)] for byte in edges.entropy(12)
+        )
+        self._states: dict[str, SiteState[Origin]] = {}
+        self._keys: dict[str, str] = {}
+        self.sites = Sites(settings.data_dir / SITES_FOLDER, edges.wall)
+        self.scoring = Scoring()
+        self.seen = Seen()
+        self._deadlines = Deadlines(edges.clock)
+        self.replies = Replies()
+        self.delivery = Delivery(self.sites, database, self._state, self._deadlines, edges.wall)
+        self.site_peers = SitePeers(self.sites, edges.clock)
+        self.joining = Joining(
+            self.sites, self.site_peers, edges.clock, self._charge, self._site_changed
+        )
+        self.pool = Pool(
+            connector=edges.connector,
+            ours=self._handshake,
+            peer_id=self.peer_id,
+            tls=edges.tls,
+            clock=edges.clock,
+            rng=edges.rng,
+            limits=Limits(settings.peers.requests_in_flight, settings.peers.unsent_limit),
+            max_connections=settings.peers.max_connections,
+            charge=self._charge,
+            used=self._is_used,
+        )
+        self._tls = edges.tls is not None
+        self._connector = edges.connector
+        relay = Relay(self.site_peers, self.pool, edges.rng)
+        self.inbound = Inbound(
+            sites=self.sites,
+            states=self._state,
+            seen=self.seen,
+            scoring=self.scoring,
+            delivery=self.delivery,
+            replies=self.replies,
+            relay=relay,
+            site_peers=self.site_peers,
+            clock=edges.clock,
+            wall=edges.wall,
+            raw_limit=settings.peers.raw_limit,
+            ban=self.pool.ban,
+        )
+        self.requests = Requests(
+            sites=self.sites,
+            site_peers=self.site_peers,
+            inbound=self.inbound,
+            joining=self.joining,
+            charge=self._charge,
+            banned=lambda identity: self.scoring.banned(identity, edges.clock.seconds()),
+            check_port=self._check_port,
+            changed=self._site_changed,
+        )
+        outbound = Outbound(
+            sites=self.sites,
+            users=users,
+            states=self._state,
+            seen=self.seen,
+            delivery=self.delivery,
+            replies=self.replies,
+            relay=relay,
+            site_peers=self.site_peers,
+            peers=self.pool,
+            clock=edges.clock,
+            wall=edges.wall,
+            rng=edges.rng,
+            entropy=edges.entropy,
+            raw_limit=settings.peers.raw_limit,
+        )
+        self.commands = Commands(
+            sites=self.sites,
+            users=users,
+            store=database,
+            delivery=self.delivery,
+            outbound=outbound,
+            site_peers=self.site_peers,
+            facts=self._facts,
+            wall=edges.wall,
+        )
+        self._saving = LoopingCall(self._save)
+        self._reloading = LoopingCall(self._reload)
+        for loop in (self._saving, self._reloading):
+            loop.clock = edges.clock
+
+    # Life.
+
+    def load(self) -> None:
+        """Read sites and what an earlier run left. Raises ConfigError."""
+        for site in self.settings.sites:
+            self.add_site(site.address, site.path, site.size_limit)
+        self.seen.restore(self.database.seen_since(self._wall() - LIFETIME))
+
+    def add_site(self, address: str, path: Path | None, size_limit: int) -> None:
+        site = self.sites.add(address, path, size_limit)
+        self._keys[self.database.site_key(address, self._entropy)] = address
+        self.delivery.restore(address)
+        if site.rules is None:
+            self._log.info("{site}: {why}", site=address, why=site.rules_problem)
+
+    def start(self) -> None:
+        self.pool.start(self.requests, self.settings.peers.connect)
+        self.site_peers.start()
+        self.joining.start()
+        self._saving.start(SAVE_SECONDS, now=False)
+        self._reloading.start(RELOAD_SECONDS, now=False)
+
+    def stop(self) -> None:
+        for loop in (self._saving, self._reloading):
+            if loop.running:
+                loop.stop()
+        self.joining.stop()
+        self.site_peers.stop()
+        self.pool.stop()
+        self._deadlines.stop()
+        self._save()
+
+    def _save(self) -> None:
+        self.database.add_seen(self.seen.take_new())
+
+    def _reload(self) -> None:
+        for site in self.sites.all():
+            if site.reload_if_changed():
+                self._site_changed(site.address)
+
+    # Between the parts.
+
+    def _state(self, site: str) -> SiteState[Origin]:
+        state = self._states.get(site)
+        if state is None:
+            state = self._states[site] = SiteState()
+        return state
+
+    def _charge(self, identity: str, points: int) -> None:
+        if points and self.scoring.charge(identity, points, self._clock.seconds()):
+            self.pool.ban(identity)
+
+    def _is_used(self, link: IPeerLink) -> bool:
+        return any(self.site_peers.takes_part(site, link) for site in self.sites.addresses())
+
+    def _site_changed(self, address: str) -> None:
+        """Tell the site's clients that it has new content."""
+        site = self.sites.get(address)
+        clients = [
+            client for client in self.delivery.clients(address) if client.listens("siteChanged")
+        ]
+        if site is None or not clients:
+            return
+        info = site_info(site, self.users, len(self.site_peers.members(address)))
+        head = event_head("setSiteInfo", dump_compact(info))
+        for client in clients:
+            client.push(head)
+
+    def _handshake(self, remote: PeerAddress) -> Handshake:
+        return Handshake(
+            peer_id=self.peer_id,
+            fileserver_port=self.peer_port,
+            port_opened=None if self.peer_port else False,
+            target_ip=remote.host,
+            crypt_supported=(TLS_RSA,) if self._tls else (),
+            crypt=None,
+            time=int(self._wall()),
+        )
+
+    def _facts(self) -> NodeFacts:
+        return NodeFacts(__version__, self.peer_port, *self.ui)
+
+    def _check_port(self, link: IPeerLink, port: int) -> Deferred[bool]:
+        """Whether the peer's port can be reached from here."""
+        address = PeerAddress(link.identity, port)
+        return Deferred.fromCoroutine(can_connect(self._connector, address, self._clock))
+
+    # What the web pages ask.
+
+    def host_allowed(self, host: str) -> bool:
+        return client_gate.host_allowed(host, self.ui[1], self.settings.ui.hosts)
+
+    def key_of(self, site: str) -> str | None:
+        return next((key for key, held in self._keys.items() if held == site), None)
+
+    def site_of(self, key: str) -> str | None:
+        # Compared in constant time: a key must not be guessable piece by piece.
+        given = key.encode()
+        found = [
+            site for known, site in self._keys.items() if hmac.compare_digest(known.encode(), given)
+        ]
+        return found[0] if found else None
+
+    def title(self, site: str) -> str:
+        held = self.sites.get(site)
+        title = held.content.get("title") if held is not None and held.content else None
+        return title if isinstance(title, str) and title else site
+
+    def status(self) -> Mapping[str, Any]:
+        """What the operator is shown: counts, links, sites."""
+        counters = self.inbound.counters
+        return {
+            "version": __version__,
+            "peer_id": self.peer_id,
+            "peer_port": self.peer_port,
+            "sites": [
+                {
+                    "address": site.address,
+                    "title": self.title(site.address),
+                    "own": site.own,
+                    "complete": complete(site),
+                    "takes_messages": site.rules is not None,
+                    "problem": site.rules_problem,
+                    "clients": self.delivery.count(site.address),
+                    "peers": len(self.site_peers.members(site.address)),
+                    "queued": len(self._state(site.address).queue),
+                }
+                for site in self.sites.all()
+            ],
+            "links": [
+                {
+                    "peer": link.name,
+                    "dialled": link.dialled,
+                    "encrypted": link.encrypted,
+                    "zeromsg": bool(link.extension),
+                    "points": round(self.scoring.points(link.identity, self._clock.seconds()), 1),
+                }
+                for link in self.pool.links
+            ],
+            "messages": {
+                "received": counters.received,
+                "accepted": counters.accepted,
+                "duplicates": counters.duplicates,
+                "refused": dict(counters.refused),
+                "relayed": counters.relayed,
+                "waiting_for_verdict": self.delivery.waiting,
+                "waiting_for_reply": len(self.replies),
+            },
+            "clients": self.delivery.count(),
+            "seen": len(self.seen),
+        }

@@ -1,0 +1,104 @@
+"""Making and signing sites in a directory of the operator."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from zeromsg.crypto.keys import PrivateKey
+from zeromsg.errors import ConfigError, ContentRefused
+from zeromsg.policy.rules import BadRules, site_rules
+from zeromsg.policy.site_content import (
+    ROOT,
+    FileEntry,
+    content_bytes,
+    file_digest,
+    is_safe_path,
+    new_content,
+    parse_content,
+    sign_content,
+)
+from zeromsg.wire.json_text import dump
+from zeromsg.wire.names import P2P_JSON
+
+DEFAULT_RULES: Mapping[str, Any] = {"filter": ".*", "size_limit": 10_000}
+
+
+def new_site(
+    folder: Path, title: str, entropy: Callable[[int], bytes], wall: Callable[[], float]
+) -> PrivateKey:
+    """Make a site of a directory: a key, a p2p.json unless there is one, a content.json.
+
+    Files that are there already become the site's. Returns the site's key,
+    whose address is the site's. Raises ConfigError.
+    """
+    if (folder / ROOT).exists():
+        raise ConfigError(f"{folder} is a site already; sign changes with `zeromsg site sign`")
+    key = PrivateKey.generate(entropy)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / P2P_JSON).exists():
+            (folder / P2P_JSON).write_text(dump(DEFAULT_RULES) + "\n")
+    except OSError as problem:
+        raise ConfigError(f"cannot write to {folder}: {problem.strerror}") from None
+    extra = {"title": title or folder.resolve().name, "postmessage_nonce_security": True}
+    sign_site(folder, key, wall, new_content(key.address, [], 0, **extra))
+    return key
+
+
+def sign_site(
+    folder: Path,
+    key: PrivateKey,
+    wall: Callable[[], float],
+    content: Mapping[str, Any] | None = None,
+) -> Mapping[str, Any]:
+    """Sign a site's directory as it is now; returns the new content.json.
+
+    content: what to begin with, by default the content.json that is there.
+    Raises ConfigError, also for rules that nodes would not take.
+    """
+    before = content if content is not None else _read_root(folder)
+    entries = _entries(folder)
+    _check_rules(folder, before)
+    fresh = dict(before)
+    fresh["files"] = {
+        entry.inner_path: {"sha512": entry.sha512, "size": entry.size} for entry in entries
+    }
+    # Two signatures within a second must still be told apart.
+    fresh["modified"] = max(int(wall()), int(before.get("modified", 0)) + 1)
+    signed = sign_content(fresh, key, before)
+    try:
+        (folder / ROOT).write_bytes(content_bytes(signed))
+    except OSError as problem:
+        raise ConfigError(f"cannot write {folder / ROOT}: {problem.strerror}") from None
+    return signed
+
+
+def _read_root(folder: Path) -> Mapping[str, Any]:
+    try:
+        return parse_content((folder / ROOT).read_bytes())
+    except OSError:
+        raise ConfigError(f"{folder} is no site: there is no {ROOT}") from None
+    except ContentRefused as problem:
+        raise ConfigError(f"{folder / ROOT}: {problem}") from None
+
+
+def _entries(folder: Path) -> list[FileEntry]:
+    entries = []
+    for file in sorted(folder.rglob("*")):
+        inner_path = file.relative_to(folder).as_posix()
+        hidden = any(part.startswith(".") for part in inner_path.split("/"))
+        if not file.is_file() or hidden or file.name == ROOT:
+            continue
+        if not is_safe_path(inner_path):
+            raise ConfigError(f"{inner_path}: other nodes refuse this file name")
+        data = file.read_bytes()
+        entries.append(FileEntry(inner_path, file_digest(data), len(data)))
+    return entries
+
+
+def _check_rules(folder: Path, content: Mapping[str, Any]) -> None:
+    rules = folder / P2P_JSON
+    try:
+        site_rules(content, rules.read_bytes() if rules.exists() else None)
+    except BadRules as problem:
+        raise ConfigError(f"{rules}: {problem}") from None
