@@ -25,6 +25,14 @@ PING_SECONDS = 60
 
 CLOSE_GOING_AWAY = 1001
 
+PACE_SECONDS = 0.01
+"""What frames wait for a client that loses answers which come too soon.
+
+zeroframe-ws-client notes a call's callback only after it sent the call, on
+another thread than the one that reads: an answer within some microseconds
+finds nobody. ZeroNet is never that fast; this pause keeps that client working.
+"""
+
 
 @attrs.frozen
 class ClientLimits:
@@ -50,6 +58,7 @@ class ClientProtocol(WebSocketServerProtocol):
         self._session = Session()
         self._opened = False
         self._paused = False
+        self._paced = False
         self._held: list[bytes] = []
         self._held_size = 0
 
@@ -71,6 +80,11 @@ class ClientProtocol(WebSocketServerProtocol):
 
     # autobahn calls these. Errors in them are ours, and are logged by hand:
     # autobahn would close the connection without saying why.
+
+    def onConnect(self, request: Any) -> None:
+        # Python's websocket-client, which zeroframe-ws-client is built on, is
+        # the one that sends an Origin but no User-Agent.
+        self._paced = "origin" in request.headers and "user-agent" not in request.headers
 
     def onOpen(self) -> None:
         self._opened = True
@@ -121,9 +135,11 @@ class ClientProtocol(WebSocketServerProtocol):
         if not self._opened or self.state != self.STATE_OPEN:
             return
         frame = text_frame(payload)
-        if not self._paused:
+        if not self._paused and not self._paced:
             self._tcp.write(frame)
             return
+        if self._paced and not self._held:
+            self.factory.reactor.callLater(PACE_SECONDS, self._release)
         self._held.append(frame)
         self._held_size += len(frame)
         if self._held_size > self._limits.unsent:
@@ -137,7 +153,10 @@ class ClientProtocol(WebSocketServerProtocol):
 
     def resumeProducing(self) -> None:
         self._paused = False
-        if self._held:
+        self._release()
+
+    def _release(self) -> None:
+        if self._held and not self._paused and self._opened:
             held, self._held, self._held_size = self._held, [], 0
             self._tcp.write(b"".join(held))
 

@@ -61,4 +61,7 @@ def tls_options(pem: bytes) -> CertificateOptions:
         privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, pem),
         certificate=crypto.load_certificate(crypto.FILETYPE_PEM, pem),
         raiseMinimumTo=TLSVersion.TLSv1_2,
+        # ZeroNet nodes offer these and check nothing; without an answer to the
+        # offer, OpenSSL ends the handshake.
+        acceptableProtocols=[b"h2", b"http/1.1"],
     )

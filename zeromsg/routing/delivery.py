@@ -126,13 +126,11 @@ class Delivery:
     def listeners(self, site: str) -> tuple[IClient, ...]:
         return tuple(filter(self._listens, self._clients.get(site, ())))
 
-    def show(self, site: str, event: str) -> tuple[IClient, ...]:
-        """A received message to every client that listens; returns them."""
-        listeners = self.listeners(site)
+    def show(self, listeners: Iterable[IClient], event: str) -> None:
+        """A received message to clients."""
         head = event_head(PEER_RECEIVE, event)
         for client in listeners:
             client.push(head)
-        return listeners
 
     def echo(self, site: str, event: str) -> None:
         """A message of our own, once it is on its way."""
@@ -156,7 +154,10 @@ class Delivery:
         seconds: float,
         settled: Callable[[Verdict], None],
     ) -> None:
-        """Call `settled` once the voters have judged, at the latest after so many seconds."""
+        """Call `settled` once the voters have judged, at the latest after so many seconds.
+
+        To be called before they are shown the message: a verdict may come at once.
+        """
         if seconds <= 0 or not voters or len(self._waiting) >= WAITING_LIMIT:
             settled(Verdict.ACCEPT)
             return

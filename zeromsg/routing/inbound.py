@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from zeromsg.errors import TheirMistake
-from zeromsg.interfaces import IPeerLink, ISites
+from zeromsg.interfaces import IClient, IPeerLink, ISites
 from zeromsg.log import leveled
 from zeromsg.policy.ballot import Verdict
 from zeromsg.policy.rules import Rules
@@ -187,31 +187,37 @@ class Inbound:
         hash = envelope.hash
         self._states(body.site).origins.put(hash, Origin(link.name))
         event = _event(envelope, body, accepted, link.name, arrival.broadcast)
-        listeners = self._delivery.show(body.site, event)
+        listeners = self._delivery.listeners(body.site)
         if not listeners and body.immediate:
             self._delivery.keep(body.site, hash, event)
+        self._await_verdict(arrival, body, rules, accepted, envelope, listeners)
+        self._delivery.show(listeners, event)
         # Only now: what was acknowledged is with a client or on disk.
         link.respond(arrival.req_id, {"ok": THANKS})
+
+    def _await_verdict(
+        self,
+        arrival: _Arrival,
+        body: Body,
+        rules: Rules,
+        accepted: Accepted,
+        envelope: Envelope,
+        listeners: tuple[IClient, ...],
+    ) -> None:
+        """Blame or relay once the clients have judged; at once where there are none."""
+        link, site = arrival.link, body.site
         blamed = f"key:{accepted.signed_by}" if accepted.signed_by else link.identity
-        if not arrival.broadcast:
-            self._delivery.await_verdict(
-                hash, listeners, rules.valid_timeout, lambda verdict: self._blame(verdict, blamed)
-            )
-            return
         holders = {link}
         if listeners:
-            self._holders.put(hash, holders)
+            self._holders.put(envelope.hash, holders)
 
         def settled(verdict: Verdict) -> None:
-            self._blame(verdict, blamed)
-            if verdict is Verdict.ACCEPT:
-                self.counters.relayed += self._relay.spread(body.site, envelope, holders)
+            if verdict is Verdict.REJECT:
+                self._charge(blamed, INVALID_POINTS)
+            elif verdict is Verdict.ACCEPT and arrival.broadcast:
+                self.counters.relayed += self._relay.spread(site, envelope, holders)
 
-        self._delivery.await_verdict(hash, listeners, rules.valid_timeout, settled)
-
-    def _blame(self, verdict: Verdict, identity: str) -> None:
-        if verdict is Verdict.REJECT:
-            self._charge(identity, INVALID_POINTS)
+        self._delivery.await_verdict(envelope.hash, listeners, rules.valid_timeout, settled)
 
 
 def cert_text(accepted: Accepted) -> str:

@@ -142,7 +142,9 @@ class Outbound:
     def _show_own(self, sealed: Sealed, broadcast: bool) -> None:
         event = sealed.event(ip=SELF, broadcast=broadcast)
         self._states(sealed.site).origins.put(sealed.hash, Origin(SELF))
-        if not self._delivery.show(sealed.site, event) and sealed.immediate:
+        listeners = self._delivery.listeners(sealed.site)
+        self._delivery.show(listeners, event)
+        if not listeners and sealed.immediate:
             self._delivery.keep(sealed.site, sealed.hash, event)
 
     async def ask_many(self, draft: Draft, peer_count: int, timeout: float) -> list[dict[str, Any]]:
