@@ -1,0 +1,348 @@
+"""A network of whole nodes in memory, on a fake clock.
+
+    with Network(nodes=3, seed=1) as net:
+        site = net.site()
+        net.connect_all()
+        sender, reader = net.client(0, site), net.client(2, site)
+        sender.call("peerBroadcast", {"message": "hello"})
+        net.advance(1)
+        assert reader.messages == ["hello"]
+
+Everything but sockets is what a real node runs: the peer protocol, routing,
+rules, SQLite. One seed gives one course of events.
+"""
+
+import json
+import random
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
+from twisted.internet.task import Clock
+
+from zeromsg.crypto.keys import PrivateKey
+from zeromsg.protocol.session import Session
+from zeromsg.service.config import PeerSettings, Settings, SiteSettings
+from zeromsg.service.node import Edges, Node
+from zeromsg.service.site_making import new_site, sign_site
+from zeromsg.store.database import Database
+from zeromsg.store.sites import SIZE_LIMIT
+from zeromsg.store.users import Users
+from zeromsg.testing.transports import Accept, MemoryEndpoint, Weather
+from zeromsg.wire import client_messages
+from zeromsg.wire.client_messages import Answer
+from zeromsg.wire.json_text import dump
+from zeromsg.wire.names import P2P_JSON, PEER_RECEIVE, SELF
+from zeromsg.wire.values import PeerAddress
+
+EPOCH = 1_800_000_000.0
+"""Unix time at which every network begins."""
+
+PEER_PORT = 26552
+SETTLE_SECONDS = 2.0
+"""Enough for handshakes and introductions over ordinary links."""
+
+DEFAULT_RULES: Mapping[str, Any] = {"filter": ".*"}
+
+
+class MemoryClient:
+    """A ZeroFrame client without a socket (`interfaces.IClient`).
+
+    events: everything the node sent but responses, as (cmd, params).
+    """
+
+    def __init__(self, node: Node, site: str, verdict: str | None) -> None:
+        self._node = node
+        self._site = site
+        self._session = Session()
+        self._verdict = verdict
+        self._last_id = 0
+        self._waiting: dict[Any, Deferred[Any]] = {}
+        self.events: list[tuple[str, Any]] = []
+        self.answers: dict[Any, Any] = {}
+
+    # What the node uses.
+
+    @property
+    def site(self) -> str:
+        return self._site
+
+    def listens(self, channel: str) -> bool:
+        return channel in self._session.channels
+
+    def join(self, channels: object) -> None:
+        self._session.join(channels)
+
+    def push(self, head: str) -> None:
+        self._take(self._session.payload(head))
+
+    def respond(self, call_id: Any, result: Any) -> None:
+        self._take(self._session.response(call_id, result))
+
+    def _take(self, payload: bytes) -> None:
+        message = json.loads(payload)
+        if message["cmd"] == "response":
+            waiting = self._waiting.pop(message["to"], None)
+            if waiting is not None:
+                waiting.callback(message["result"])
+            return
+        self.events.append((message["cmd"], message["params"]))
+        params = message["params"]
+        if message["cmd"] == PEER_RECEIVE and params["ip"] != SELF:
+            if params["message"] in self.answers:
+                reply = self.answers[params["message"]]
+                self.call("peerReply", {"hash": params["hash"], "message": reply})
+            if self._verdict is not None:
+                self.call(self._verdict, [params["hash"]])
+
+    # What a test uses.
+
+    def call(self, cmd: str, params: Any = None) -> Deferred[Any]:
+        """Run a command; fires with its result, errors included."""
+        self._last_id += 1
+        answered: Deferred[Any] = Deferred()
+        self._waiting[self._last_id] = answered
+        text = json.dumps({"cmd": cmd, "params": params, "id": self._last_id})
+        call = client_messages.parse(text)
+        assert not isinstance(call, Answer)
+        self._node.commands.called(self, call)
+        return answered
+
+    def ask(self, cmd: str, params: Any = None) -> Any:
+        """The result of a command that is answered at once."""
+        results: list[Any] = []
+        self.call(cmd, params).addCallback(results.append)
+        assert results, f"{cmd} was not answered at once"
+        return results[0]
+
+    def received(self) -> list[dict[str, Any]]:
+        """`peerReceive` events from others."""
+        return [
+            params for cmd, params in self.events if cmd == PEER_RECEIVE and params["ip"] != SELF
+        ]
+
+    @property
+    def messages(self) -> list[Any]:
+        """Messages that came from others, in order."""
+        return [params["message"] for params in self.received()]
+
+    def close(self) -> None:
+        self._node.commands.client_closed(self)
+
+
+@attrs.define(eq=False)
+class NetworkNode:
+    """One node of a network, with what survives its restart."""
+
+    number: int
+    address: PeerAddress
+    folder: Path
+    database: Database
+    users: Users
+    node: Node
+    running: bool = True
+
+    @property
+    def name(self) -> str:
+        """As clients of other nodes see it."""
+        return str(self.address)
+
+
+class Network:
+    """Nodes on a fake clock.
+
+    nodes: how many. seed: of all chance. latency: seconds one way.
+    loss: share of writes that vanish.
+    """
+
+    def __init__(
+        self, nodes: int = 2, seed: int = 0, latency: float = 0.01, loss: float = 0.0
+    ) -> None:
+        self.clock = Clock()
+        self.rng = random.Random(seed)
+        self.weather = Weather(latency, loss)
+        self._folder = Path(tempfile.mkdtemp(prefix="zeromsg-network-"))
+        self._by_address: dict[PeerAddress, NetworkNode] = {}
+        self._keys: dict[str, PrivateKey] = {}
+        self.nodes = [self._make(number) for number in range(nodes)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for member in self.nodes:
+            if member.running:
+                member.node.stop()
+            member.database.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def wall(self) -> float:
+        return EPOCH + self.clock.seconds()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, event by event."""
+        end = self.clock.seconds() + seconds
+        while True:
+            due = [call.getTime() for call in self.clock.getDelayedCalls()]
+            if not due or min(due) > end:
+                break
+            self.clock.advance(max(0.0, min(due) - self.clock.seconds()))
+        self.clock.advance(max(0.0, end - self.clock.seconds()))
+
+    # Nodes.
+
+    def _make(self, number: int) -> NetworkNode:
+        address = PeerAddress(f"198.18.{number // 250}.{number % 250 + 1}", PEER_PORT)
+        folder = self._folder / f"node{number}"
+        folder.mkdir()
+        database = Database(":memory:")
+        users = Users(folder / "users.json", self.rng.randbytes)
+        node = self._start(address, folder, database, users, ())
+        made = NetworkNode(number, address, folder, database, users, node)
+        self._by_address[address] = made
+        return made
+
+    def _start(
+        self,
+        address: PeerAddress,
+        folder: Path,
+        database: Database,
+        users: Users,
+        sites: Iterable[SiteSettings],
+    ) -> Node:
+        settings = Settings(data_dir=folder, peers=PeerSettings(), sites=tuple(sites))
+        edges = Edges(
+            clock=self.clock,
+            wall=self.wall,
+            rng=random.Random(self.rng.random()),
+            entropy=self.rng.randbytes,
+            connector=lambda target: self._endpoint(address, target),
+        )
+        node = Node(settings, edges, database, users)
+        node.peer_port = PEER_PORT
+        node.load()
+        node.start()
+        return node
+
+    def _endpoint(self, source: PeerAddress, target: PeerAddress) -> IStreamClientEndpoint:
+        port = self.rng.randrange(32768, 61000)
+        endpoint: IStreamClientEndpoint = MemoryEndpoint(
+            self.clock,
+            self.rng,
+            self.weather,
+            PeerAddress(source.host, port),
+            target,
+            self._listener,
+        )
+        return endpoint
+
+    def _listener(self, target: PeerAddress) -> Accept | None:
+        member = self._by_address.get(target)
+        if member is None or not member.running:
+            return None
+
+        def accept(source: PeerAddress) -> IProtocol | None:
+            protocol: Any = member.node.pool.accept(source)
+            return protocol
+
+        return accept
+
+    def stop(self, number: int) -> None:
+        """Stop a node, as SIGTERM would."""
+        member = self.nodes[number]
+        member.node.stop()
+        member.running = False
+
+    def restart(self, number: int) -> None:
+        """Start a node again with what it had kept; its links and clients are gone."""
+        member = self.nodes[number]
+        if member.running:
+            self.stop(number)
+        held = [
+            SiteSettings(address=site.address, path=site.path if site.own else None)
+            for site in member.node.sites.all()
+        ]
+        member.node = self._start(
+            member.address, member.folder, member.database, member.users, held
+        )
+        member.running = True
+
+    def connect(self, first: int, second: int) -> None:
+        """Let one node dial another."""
+        dialled = self.nodes[first].node.pool.link_to(self.nodes[second].address)
+        dialled.addErrback(lambda failure: None)
+
+    def connect_all(self) -> None:
+        """Every node to every other one, and time for introductions."""
+        for first in range(len(self.nodes)):
+            for second in range(first):
+                self.connect(first, second)
+        self.advance(SETTLE_SECONDS)
+
+    def connect_line(self) -> None:
+        """Each node to the next one only."""
+        for number in range(len(self.nodes) - 1):
+            self.connect(number, number + 1)
+        self.advance(SETTLE_SECONDS)
+
+    # Sites and clients.
+
+    def site(
+        self,
+        rules: Mapping[str, Any] | None = DEFAULT_RULES,
+        holders: Iterable[int] | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> str:
+        """A new site with these rules (None: no p2p.json); returns its address.
+
+        holders: nodes that serve it, all by default; others may `join` it.
+        """
+        folder = self._folder / f"site{len(self._keys)}"
+        folder.mkdir()
+        for name, data in (files or {}).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        if rules is not None:
+            (folder / P2P_JSON).write_text(dump(rules))
+        key = new_site(folder, "", self.rng.randbytes, self.wall)
+        if rules is None:
+            (folder / P2P_JSON).unlink()
+            sign_site(folder, key, self.wall)
+        self._keys[key.address] = key
+        for number in range(len(self.nodes)) if holders is None else holders:
+            member = self.nodes[number]
+            member.users.set_site_key(key.address, key)
+            member.node.add_site(key.address, folder, SIZE_LIMIT)
+        return key.address
+
+    def site_key(self, site: str) -> PrivateKey:
+        return self._keys[site]
+
+    def join(self, number: int, site: str) -> None:
+        """Let a node fetch a site from the peers that it is connected to."""
+        node = self.nodes[number].node
+        node.add_site(site, None, SIZE_LIMIT)
+        node.site_peers.introduce(site)
+        node.joining.try_all()
+        self.advance(SETTLE_SECONDS)
+
+    def client(self, number: int, site: str, verdict: str | None = "peerValid") -> MemoryClient:
+        """A client of a node. verdict: what it says of each message, or None for nothing."""
+        node = self.nodes[number].node
+        client = MemoryClient(node, site, verdict)
+        node.commands.client_opened(client)
+        return client
