@@ -20,13 +20,18 @@ class Ballot:
 
     def __init__(self, voters: Iterable[object]) -> None:
         self._silent = set(voters)
-        self._votes = dict.fromkeys(Verdict, 0)
+        self._accepts = self._ignores = self._rejects = 0
 
     def vote(self, voter: object, verdict: Verdict) -> Verdict | None:
         """The outcome, once it is settled. Votes of others than the voters do not count."""
         if voter in self._silent:
             self._silent.discard(voter)
-            self._votes[verdict] += 1
+            if verdict is Verdict.ACCEPT:
+                self._accepts += 1
+            elif verdict is Verdict.IGNORE:
+                self._ignores += 1
+            else:
+                self._rejects += 1
         return self._settled()
 
     def leave(self, voter: object) -> Verdict | None:
@@ -36,24 +41,28 @@ class Ballot:
 
     def close(self) -> Verdict:
         """The outcome with the votes there are; nobody's objection is acceptance."""
-        return self._outcome(self._votes)
+        return _outcome(self._accepts, self._ignores, self._rejects)
 
     def _settled(self) -> Verdict | None:
-        current = self._outcome(self._votes)
-        for verdict in Verdict:
-            swayed = dict(self._votes)
-            swayed[verdict] += len(self._silent)
-            if self._outcome(swayed) is not current:
-                return None
+        """The outcome if not even all silent voters together could turn it."""
+        current = self.close()
+        accepts, ignores, rejects = self._accepts, self._ignores, self._rejects
+        silent = len(self._silent)
+        if silent and (
+            _outcome(accepts + silent, ignores, rejects) is not current
+            or _outcome(accepts, ignores + silent, rejects) is not current
+            or _outcome(accepts, ignores, rejects + silent) is not current
+        ):
+            return None
         return current
 
-    @staticmethod
-    def _outcome(votes: dict[Verdict, int]) -> Verdict:
-        judged = sum(votes.values())
-        if judged == 0:
-            return Verdict.ACCEPT
-        if 2 * votes[Verdict.REJECT] > judged:
-            return Verdict.REJECT
-        if 2 * votes[Verdict.IGNORE] > judged or votes[Verdict.ACCEPT] == 0:
-            return Verdict.IGNORE
+
+def _outcome(accepts: int, ignores: int, rejects: int) -> Verdict:
+    judged = accepts + ignores + rejects
+    if judged == 0:
         return Verdict.ACCEPT
+    if 2 * rejects > judged:
+        return Verdict.REJECT
+    if 2 * ignores > judged or accepts == 0:
+        return Verdict.IGNORE
+    return Verdict.ACCEPT

@@ -6,6 +6,8 @@ Patterns and messages are given to RE2 as bytes: it takes bytes five times
 faster than str, and messages are ASCII anyway.
 """
 
+import re
+
 import re2
 
 PATTERN_LIMIT = 4096
@@ -13,6 +15,10 @@ PATTERN_LIMIT = 4096
 
 _MEMORY_LIMIT = 8 * 1024 * 1024
 """Bytes one compiled filter may take; RE2 refuses patterns that need more."""
+
+
+# What is escaped or stands in a class is taken along, so that it is left alone.
+_OPEN_REPEAT = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,(?=[0-9]+\})", re.DOTALL)
 
 
 class BadFilter(ValueError):
@@ -38,7 +44,7 @@ class Filter:
         if len(pattern) > PATTERN_LIMIT:
             raise BadFilter(f"filter is longer than {PATTERN_LIMIT} characters")
         try:
-            compiled = re2.compile(pattern.encode(), _options())
+            compiled = re2.compile(_as_re2(pattern).encode(), _options())
         except (re2.error, UnicodeEncodeError, OverflowError) as problem:
             raise BadFilter(f"filter does not compile: {_sentence(problem)}") from None
         self.pattern = pattern
@@ -47,6 +53,11 @@ class Filter:
     def passes(self, message_text: str) -> bool:
         """Whether it matches from the start of the text; it need not reach the end."""
         return self._match(message_text.encode("ascii")) is not None
+
+
+def _as_re2(pattern: str) -> str:
+    """`{,9}` is `{0,9}` to Python and to other nodes, but plain text to RE2."""
+    return _OPEN_REPEAT.sub(lambda found: "{0," if found[0] == "{," else found[0], pattern)
 
 
 def _sentence(problem: Exception) -> str:

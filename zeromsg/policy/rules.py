@@ -5,7 +5,7 @@ compile make a site that takes no messages, and the reason is kept.
 Source: ZeroNet peer protocol, p2p.json.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import attrs
@@ -36,7 +36,7 @@ class Rules:
 
     freq_limit: least seconds between messages of one sender, or None.
     size_limit: most characters of the message as JSON, or None.
-    signed_only: True, or who may write; False lets everybody.
+    signed_only: True, or who may write, in their order; False lets everybody.
     cert_signers: provider to the addresses that sign for it.
     valid_timeout: seconds a client has for its verdict; 0 does not wait.
     """
@@ -44,7 +44,7 @@ class Rules:
     filter: Filter
     freq_limit: float | None = None
     size_limit: int | None = None
-    signed_only: bool | frozenset[str] = False
+    signed_only: bool | Collection[str] = False
     cert_signers: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     valid_timeout: float = DEFAULT_VALID_TIMEOUT
 
@@ -106,10 +106,11 @@ def _number(values: Mapping[str, Any], key: str, most: float) -> float | None:
     return float(value)
 
 
-def _signed_only(value: object) -> bool | frozenset[str]:
+def _signed_only(value: object) -> bool | Collection[str]:
     if value is None or isinstance(value, bool):
         return bool(value)
-    return frozenset(_addresses("signed_only", value))
+    # A set that keeps the order, in which refusals name them.
+    return dict.fromkeys(_addresses("signed_only", value)).keys()
 
 
 def _addresses(key: str, value: object) -> tuple[str, ...]:

@@ -61,6 +61,7 @@ class Recent(Generic[T]):
 
     def put(self, key: str, item: T) -> None:
         self._items[key] = item
+        self._items.move_to_end(key)
         if len(self._items) > self._capacity:
             self._items.popitem(last=False)
 

@@ -6,6 +6,7 @@ where it has them, so that people and programs recognise them. Source: ZeroNet
 peer protocol, what a receiver checks.
 """
 
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -20,6 +21,9 @@ from zeromsg.wire.peer_messages import Body, Envelope
 
 _ECHO_LIMIT = 200
 """Most characters of a refused message that its refusal repeats."""
+
+_NAMES_LIMIT = 10
+"""Most of the allowed signers that a refusal names."""
 
 _CODES = {
     "rules": "unsupported",
@@ -138,7 +142,8 @@ def _check_rate(
 def _check_filter(rules: Rules, site: str, message: Any, message_text: str) -> Rejected | None:
     if rules.filter.passes(message_text):
         return None
-    echo = str(message)[:_ECHO_LIMIT]
+    # JSON can spell lone surrogates, which the answer could not carry.
+    echo = str(message)[:_ECHO_LIMIT].encode(errors="replace").decode()
     return Rejected("filter", 5, f"Invalid message for site {site}: {echo}", final=True)
 
 
@@ -175,12 +180,13 @@ def _verified_cert(value: object, address: str, rules: Rules) -> Certificate | N
 
 
 def _check_signed_only(rules: Rules, signed_by: str) -> Rejected | None:
-    if rules.signed_only is False:
-        return None
-    if not signed_by:
+    allowed = rules.signed_only
+    if isinstance(allowed, bool):
+        if signed_by or not allowed:
+            return None
         return Rejected("signed-only", 5, "Not signed message", final=False)
-    if rules.signed_only is True or signed_by in rules.signed_only:
+    if signed_by and signed_by in allowed:
         return None
-    allowed = sorted(rules.signed_only)[:10]
-    text = f"Message signature is invalid: {signed_by} not in {allowed}"
+    shown = list(islice(allowed, _NAMES_LIMIT))
+    text = f"Message signature is invalid: {signed_by} not in {shown}"
     return Rejected("signed-only", 5, text, final=False)

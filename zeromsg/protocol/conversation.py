@@ -15,6 +15,7 @@ from zeromsg.errors import TheirMistake
 from zeromsg.wire.framing import Framer, Message
 from zeromsg.wire.names import HANDSHAKE, RESPONSE, STREAM_FILE
 from zeromsg.wire.packing import pack, packed_request
+from zeromsg.wire.peer_messages import text
 
 ANSWER_SECONDS = 10.0
 """What a node has to answer a request before its peer gives up on the connection."""
@@ -26,9 +27,9 @@ HANDSHAKE_ID = 0
 
 
 class RequestArrived(msgspec.Struct, frozen=True):
-    """The peer wants something. req_id: whatever it sent, None when it sent none."""
+    """The peer wants something. req_id: the number it sent, None when it sent none."""
 
-    req_id: Any
+    req_id: int | None
     cmd: str
     params: Mapping[Any, Any]
 
@@ -93,13 +94,18 @@ class Conversation:
         cmd = message.get("cmd")
         if type(cmd) is not str or not cmd:
             raise TheirMistake("a message without cmd")
+        if not cmd.isascii():
+            text(cmd, "cmd")  # it is repeated in the answer, and must be fit for that
         if cmd == RESPONSE:
             return self._match(message)
         params = message.get("params")
         if type(params) is not dict:
             raise TheirMistake("a request whose params are no map")
+        req_id = message.get("req_id")
+        if type(req_id) is not int and req_id is not None:
+            raise TheirMistake("a req_id that is no whole number")
         # ZeroNet nodes take the first letter in either case.
-        return RequestArrived(message.get("req_id"), cmd[0].lower() + cmd[1:], params)
+        return RequestArrived(req_id, cmd[0].lower() + cmd[1:], params)
 
     def _match(self, message: Message) -> AnswerArrived | None:
         to = message.get("to")

@@ -40,7 +40,9 @@ class Deadlines:
         return deadline
 
     def stop(self) -> None:
-        """Forget everything."""
+        """Forget everything, also what is due at this moment."""
+        for waiting in self._by_length.values():
+            waiting.clear()
         self._by_length.clear()
         self._disarm()
 
@@ -56,7 +58,15 @@ class Deadlines:
 
     def _due(self) -> None:
         self._timer = None
-        now = self._clock.seconds()
+        try:
+            self._call_due(self._clock.seconds())
+        finally:
+            # An action that raised must not keep the others from their time.
+            heads = [waiting[0].at for waiting in self._by_length.values() if waiting]
+            if heads:
+                self._arm(min(heads))
+
+    def _call_due(self, now: float) -> None:
         for length, waiting in list(self._by_length.items()):
             while waiting and (waiting[0].action is None or waiting[0].at <= now):
                 action = waiting.popleft().action
@@ -64,6 +74,3 @@ class Deadlines:
                     action()
             if not waiting and self._by_length.get(length) is waiting:
                 del self._by_length[length]
-        heads = [waiting[0].at for waiting in self._by_length.values() if waiting]
-        if heads:
-            self._arm(min(heads))

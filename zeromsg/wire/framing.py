@@ -36,7 +36,10 @@ class Framer:
     def __init__(self, stream_limit: Callable[[Mapping[Any, Any]], int]) -> None:
         self._stream_limit = stream_limit
         self._unpacker = unpacker()
+        # Bytes given to the unpacker, and how many of them whole messages took. What
+        # it says of its own position in between counts parts of a message too.
         self._fed = 0
+        self._read = 0
         # A message whose streamed body is still arriving, and its pieces.
         self._announced: Message | None = None
         self._pieces: list[bytes] = []
@@ -45,7 +48,7 @@ class Framer:
     @property
     def partial(self) -> bool:
         """Whether the beginning of a message waits for its end."""
-        return self._announced is not None or self._fed > self._unpacker.tell()
+        return self._announced is not None or self._fed > self._read
 
     def feed(self, chunk: bytes) -> list[Message]:
         """The messages that end in this chunk; streamed bodies stand under `body`."""
@@ -54,7 +57,7 @@ class Framer:
             chunk = self._take_body(chunk, messages)
         if not chunk:
             return messages
-        if self._fed == self._unpacker.tell() and not _starts_a_map(chunk[0]):
+        if self._fed == self._read and not _starts_a_map(chunk[0]):
             raise TheirMistake("not a message of the peer protocol")
         try:
             self._unpack(chunk, messages)
@@ -69,17 +72,21 @@ class Framer:
         unpacker.feed(chunk)
         self._fed += len(chunk)
         for message in unpacker:
+            before, self._read = self._read, unpacker.tell()
+            if self._read - before > MESSAGE_LIMIT:
+                raise TheirMistake("a message over the size limit")
             if type(message) is not dict:
                 raise TheirMistake("a message that is not a map")
             if STREAM_BYTES in message:
                 self._begin_body(message)
                 body = unpacker.read_bytes(self._missing)
+                self._read = unpacker.tell()
                 self._take_body(body, messages)
                 if self._announced is not None:
                     return
             else:
                 messages.append(message)
-        waiting = self._fed - unpacker.tell()
+        waiting = self._fed - self._read
         if 0 < waiting <= len(chunk) and not _starts_a_map(chunk[-waiting]):
             raise TheirMistake("not a message of the peer protocol")
         if waiting > MESSAGE_LIMIT:

@@ -6,6 +6,7 @@ order. NaN and infinities, which are no JSON, are refused both ways.
 """
 
 import json
+import math
 from typing import Any
 
 DEPTH_ERRORS = (ValueError, RecursionError)
@@ -16,9 +17,16 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+_decode = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant).decode
 dump = json.JSONEncoder(allow_nan=False).encode
-"""The default style. Raises ValueError (a float overflowed) or RecursionError."""
+"""The default style. Raises ValueError (an infinity) or RecursionError."""
 
 dump_compact = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 """For clients, who do not care about spaces."""

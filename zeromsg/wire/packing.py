@@ -52,7 +52,10 @@ def unpacker() -> msgpack.Unpacker:
         unicode_errors="surrogateescape",
         # findHashIds has integer keys and onion proofs have bytes.
         strict_map_key=False,
-        max_buffer_size=MESSAGE_LIMIT,
+        # The end of the longest message may share a chunk with the next ones.
+        max_buffer_size=2 * MESSAGE_LIMIT,
+        max_str_len=MESSAGE_LIMIT,
+        max_bin_len=MESSAGE_LIMIT,
         max_array_len=_COLLECTION_LIMIT,
         max_map_len=_COLLECTION_LIMIT,
         max_ext_len=0,

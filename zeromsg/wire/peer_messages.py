@@ -146,7 +146,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     """A peer message as it travels; `raw` stays as it came, because hashes cover it.
 
     raw: JSON text, ASCII. nonce: ASCII. signature: `address|base64`, or "".
-    cert: the four items as they came, unchecked, or None.
+    cert: the four items as they came, unchecked, or None; None beside no signature,
+    where nobody looks at it and it would be relayed unchecked.
     trace: the `ip:port` of earlier hops, or None when the sender wants none.
     digest: SHA-256 of `nonce,raw`; in hex it is the message's hash.
     """
@@ -211,7 +212,8 @@ def parse_envelope(params: Mapping[Any, Any], raw_limit: int = RAW_LIMIT) -> Env
     except UnicodeEncodeError:
         raise TheirMistake("raw and nonce must be ASCII") from None
     trace = parse_trace(params["trace"]) if "trace" in params else None
-    return Envelope(raw, nonce, signature, params.get("cert"), trace, digest)
+    cert = params.get("cert") if signature else None
+    return Envelope(raw, nonce, signature, cert, trace, digest)
 
 
 def parse_trace(value: object) -> tuple[str, ...]:
