@@ -113,6 +113,7 @@ class PeerProtocol(TwistedProtocol):
     ) -> None:
         self._owner = owner
         self.remote = remote
+        self.identity = remote.host
         self.dialled = dialled
         self._clock = clock
         self._limits = limits
@@ -122,6 +123,8 @@ class PeerProtocol(TwistedProtocol):
         self._machine = handshake_machine(ours(remote), tls is not None)
         self.ready: Deferred[PeerProtocol] = Deferred()
         self.theirs: Handshake | None = None
+        self.address: PeerAddress | None = remote if dialled else None
+        self.name = str(remote)
         self.encrypted = False
         self.received_anything = False
         self.last_sent = 0.0
@@ -143,8 +146,8 @@ class PeerProtocol(TwistedProtocol):
     def open(self) -> bool:
         return self.theirs is not None and self._connected and not self._closing
 
-    @property
-    def address(self) -> PeerAddress | None:
+    def _known_address(self) -> PeerAddress | None:
+        """Where the peer can be dialled, once it said its port."""
         if self.dialled:
             return self.remote
         theirs = self.theirs
@@ -153,14 +156,6 @@ class PeerProtocol(TwistedProtocol):
         if theirs.port_opened is False and not self.remote.is_private:
             return None
         return PeerAddress(self.remote.host, theirs.fileserver_port)
-
-    @property
-    def name(self) -> str:
-        return str(self.address or self.remote)
-
-    @property
-    def identity(self) -> str:
-        return self.remote.host
 
     @property
     def extension(self) -> int:
@@ -322,6 +317,8 @@ class PeerProtocol(TwistedProtocol):
 
     def _opened(self, order: Opened) -> None:
         self.theirs = order.theirs
+        self.address = self._known_address()
+        self.name = str(self.address or self.remote)
         self._solitary = True
         self._later(order.quiet, self._end_solitude)
         self._owner.link_opened(self)

@@ -158,6 +158,10 @@ class Delivery:
 
         To be called before they are shown the message: a verdict may come at once.
         """
+        earlier = self._waiting.pop(hash, None)
+        if earlier is not None:
+            # It came unsigned before, and comes again signed: only this one is judged.
+            earlier.deadline.cancel()
         if seconds <= 0 or not voters or len(self._waiting) >= WAITING_LIMIT:
             settled(Verdict.ACCEPT)
             return

@@ -130,8 +130,11 @@ class Inbound:
                 holders.add(link)
 
     def _judge(self, arrival: _Arrival, body: Body) -> None:
-        if arrival.broadcast and body.broadcast is False:
-            text = "This message was not meant to be broadcast"
+        if body.broadcast is not None and body.broadcast is not arrival.broadcast:
+            # A question must not spread, nor a broadcast be taken for a question:
+            # it would count as seen, and its relay be stopped.
+            meant = "" if body.broadcast else "not "
+            text = f"This message was {meant}meant to be broadcast"
             self._reject(arrival, Rejected("kind", 7, text, final=False))
             return
         site = self._sites.get(body.site)
@@ -143,6 +146,11 @@ class Inbound:
             self._reject(arrival, no_rules(body.site))
             return
         link = arrival.link
+        if self._is_banned(arrival.envelope):
+            self._count_refused("banned")
+            # No error: whoever passes it on cannot know, and ZeroNet nodes count errors.
+            link.respond(arrival.req_id, {"warning": "The signer is banned here"})
+            return
         verdict = validate(
             arrival.envelope,
             body,
@@ -156,17 +164,25 @@ class Inbound:
         else:
             self._accept(arrival, body, rules, verdict)
 
+    def _is_banned(self, envelope: Envelope) -> bool:
+        """Whether the address that claims to have signed is banned; a lie fares no better."""
+        signer = envelope.signature.partition("|")[0]
+        return bool(signer) and self._scoring.banned(_key_identity(signer), self._clock.seconds())
+
     def _reject(self, arrival: _Arrival, rejected: Rejected) -> None:
         if rejected.final:
             self._seen.add(arrival.envelope.digest, Met.REFUSED, self._wall())
         self._refuse(arrival.link, arrival.req_id, rejected)
 
     def _refuse(self, link: IPeerLink, req_id: Any, rejected: Rejected) -> None:
-        refused = self.counters.refused
-        refused[rejected.check] = refused.get(rejected.check, 0) + 1
+        self._count_refused(rejected.check)
         self._log.debug("{peer} refused by {check}", peer=link.name, check=rejected.check)
         link.respond(req_id, {"error": rejected.text})
         self._charge(link.identity, rejected.points)
+
+    def _count_refused(self, check: str) -> None:
+        refused = self.counters.refused
+        refused[check] = refused.get(check, 0) + 1
 
     def _charge(self, identity: str, points: int) -> None:
         if points and self._scoring.charge(identity, points, self._clock.seconds()):
@@ -186,12 +202,14 @@ class Inbound:
         envelope = envelope.traced(link.name) if arrival.broadcast else envelope
         hash = envelope.hash
         self._states(body.site).origins.put(hash, Origin(link.name))
-        event = _event(envelope, body, accepted, link.name, arrival.broadcast)
         listeners = self._delivery.listeners(body.site)
-        if not listeners and body.immediate:
-            self._delivery.keep(body.site, hash, event)
+        if listeners or body.immediate:
+            event = _event(envelope, body, accepted, link.name, arrival.broadcast)
+            if not listeners:
+                self._delivery.keep(body.site, hash, event)
         self._await_verdict(arrival, body, rules, accepted, envelope, listeners)
-        self._delivery.show(listeners, event)
+        if listeners:
+            self._delivery.show(listeners, event)
         # Only now: what was acknowledged is with a client or on disk.
         link.respond(arrival.req_id, {"ok": THANKS})
 
@@ -206,7 +224,8 @@ class Inbound:
     ) -> None:
         """Blame or relay once the clients have judged; at once where there are none."""
         link, site = arrival.link, body.site
-        blamed = f"key:{accepted.signed_by}" if accepted.signed_by else link.identity
+        signer = accepted.signed_by
+        blamed = _key_identity(signer) if signer else link.identity
         holders = {link}
         if listeners:
             self._holders.put(envelope.hash, holders)
@@ -218,6 +237,11 @@ class Inbound:
                 self.counters.relayed += self._relay.spread(site, envelope, holders)
 
         self._delivery.await_verdict(envelope.hash, listeners, rules.valid_timeout, settled)
+
+
+def _key_identity(address: str) -> str:
+    """Under which name a signer is scored, beside hosts."""
+    return f"key:{address}"
 
 
 def cert_text(accepted: Accepted) -> str:

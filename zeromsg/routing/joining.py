@@ -26,6 +26,9 @@ RETRY_SECONDS = 30.0
 CONTENT_LIMIT = 10_000_000
 """Most bytes of a content.json whose size nobody has told us yet."""
 
+_LEAST = 16 * 1024
+"""Fewer bytes, before the end of a file, could make one fetch last for ever."""
+
 assert CHUNK <= STREAM_LIMIT
 
 
@@ -71,7 +74,10 @@ class Joining:
         """Start fetching whatever is incomplete and not being fetched."""
         for address in self._sites.addresses():
             site = self._sites.get(address)
-            if site is not None and not complete(site) and address not in self._busy:
+            # What differs in the operator's own directory is their work in progress.
+            if site is None or site.own or complete(site):
+                continue
+            if address not in self._busy:
                 self._work(address, self._complete(site))
 
     def newer(self, link: IPeerLink, site: ISite) -> None:
@@ -83,7 +89,10 @@ class Joining:
         running = Deferred.fromCoroutine(work)
         self._busy[address] = running
         running.addErrback(self._failed, address)
-        running.addBoth(lambda _: self._busy.pop(address, None))
+        running.addBoth(self._over, address)
+
+    def _over(self, _: object, address: str) -> None:
+        self._busy.pop(address, None)
 
     def _failed(self, failure: Failure, address: str) -> None:
         if not failure.check(CancelledError):
@@ -161,8 +170,8 @@ class Joining:
             data += body
             if len(data) >= total:
                 return bytes(data)
-            if not body:
-                raise ContentRefused(f"{inner_path}: it ends early")
+            if len(body) < _LEAST:
+                raise ContentRefused(f"{inner_path}: it ends early, or comes in crumbs")
 
 
 def complete(site: ISite) -> bool:

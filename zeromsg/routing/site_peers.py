@@ -77,6 +77,8 @@ class SitePeers:
 
     def joined(self, site: str, link: IPeerLink) -> None:
         """The peer showed that it takes part in the site."""
+        if link in self._members.get(site, ()):
+            return
         if link in self._links:
             self._members.setdefault(site, {})[link] = None
             if link.address is not None:
@@ -144,7 +146,13 @@ class SitePeers:
             if not isinstance(packed, list):
                 raise TheirMistake(f"{key} is no list")
             for item in packed[:PEX_LIMIT]:
-                address = unpack(octets(item, key, 64))
+                try:
+                    address = unpack(octets(item, key, 64))
+                except TheirMistake as mistake:
+                    if mistake.points:
+                        raise
+                    # An onion with a wrong checksum: ZeroNet nodes pass those on unseen.
+                    continue
                 # Whoever names a private address could make us knock at our own network.
                 if address.port and not address.is_private:
                     self._remember(site, address)
