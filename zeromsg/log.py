@@ -20,5 +20,5 @@ leveled = FilteringLogObserver(globalLogPublisher, [_levels])
 
 def set_level(name: str) -> None:
     """name: debug, info, warn or error."""
-    _levels.clearLogLevels()
     _levels.defaultLogLevel = LogLevel.levelWithName(name)
+    _levels.clearLogLevels()  # which goes back to the default

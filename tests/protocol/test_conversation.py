@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from zeromsg.errors import TheirMistake
 from zeromsg.protocol.conversation import (
+    ANSWER_SECONDS,
     STREAM_LIMIT,
     AnswerArrived,
     Conversation,
@@ -114,6 +115,12 @@ def test_a_handler_may_give_up_what_a_later_message_answers():
     assert next(events).token == "a"
     assert conversation.abandoned() == ["b"]
     assert list(events) == []
+
+
+def test_what_real_nodes_wait_for_and_ask_for():
+    """They give up on a connection after ten seconds, and ask for half a mebibyte at a time."""
+    assert ANSWER_SECONDS == 10.0
+    assert STREAM_LIMIT == 2 * 512 * 1024
 
 
 def test_when_something_was_received_last():
@@ -308,7 +315,9 @@ def test_recorded_conversations(name, side, chunks_of):
     assert got
 
 
-keys = st.sampled_from(["cmd", "req_id", "params", "to", "stream_bytes", "body"]) | st.integers(0, 3)
+keys = st.sampled_from(["cmd", "req_id", "params", "to", "stream_bytes", "body"]) | st.integers(
+    0, 3
+)
 leaves = (
     st.none()
     | st.booleans()

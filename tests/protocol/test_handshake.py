@@ -5,6 +5,7 @@ import attrs
 import pytest
 
 from zeromsg.protocol.handshake import (
+    HANDSHAKE_SECONDS,
     QUIET_SECONDS,
     Opened,
     Refused,
@@ -83,7 +84,11 @@ def test_the_answer_goes_to_the_number_of_the_request(req_id):
 def test_nothing_follows_a_response_at_once():
     """ZeroNet nodes corrupt a later file when something does."""
     *_, opened = listener().requested(0, THEIRS, False)
-    assert opened.quiet >= 0.1
+    assert 0.1 <= opened.quiet < 1.0
+
+
+def test_a_peer_has_ten_seconds():
+    assert HANDSHAKE_SECONDS == 10.0
 
 
 def test_a_listener_hears_itself():

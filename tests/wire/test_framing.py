@@ -1,3 +1,4 @@
+import itertools
 import json
 import pathlib
 import tracemalloc
@@ -70,7 +71,7 @@ def feed_all(framer, data, size):
 def cut(data, cuts):
     """The data in chunks that end at these places."""
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
 def outcome(chunks, allowed=STREAMS_ALLOWED):

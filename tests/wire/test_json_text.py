@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from zeromsg.wire.json_text import DEPTH_ERRORS, dump, dump_compact, load
+from zeromsg.wire.json_text import DEPTH_ERRORS, NESTING_LIMIT, dump, dump_compact, load
 
 values = st.recursive(
     st.none()
@@ -40,7 +40,7 @@ def test_dump_is_pythons_default(value):
         (1e16, "1e+16"),
         (0.1, "0.1"),
         (-0.0, "-0.0"),
-        ({1: None, True: False}, '{"1": false}'),
+        ({1: None, 2.5: False}, '{"1": null, "2.5": false}'),
         ("\ud800", '"\\ud800"'),
     ],
 )
@@ -78,7 +78,7 @@ def test_what_is_no_json_number_is_not_written(encode, number):
     ids=lambda text: repr(text)[:20],
 )
 def test_what_is_no_json_is_refused(text):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError):
         load(text)
 
 
@@ -93,6 +93,22 @@ def test_deep_nesting_is_a_value_error(opening):
         load(opening * 100_000)
 
 
+@pytest.mark.parametrize(
+    ("opening", "closing", "times"),
+    [("[", "]", 256), ('{"a":', "}", 256), ('["x", {"a":', "}]", 128)],
+)
+def test_nesting_has_one_limit_wherever_it_is_called_from(opening, closing, times):
+    """What Python itself takes depends on how deep the calls are already."""
+    assert NESTING_LIMIT == 256
+    load(opening * times + "1" + closing * times)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        load(opening * (times + 1) + "1" + closing * (times + 1))
+
+
+def test_many_brackets_are_not_deep():
+    assert load(json.dumps([{"a": []}] * 1000 + ["[{" * 1000])) is not None
+
+
 def test_deep_nesting_raises_nothing_else_when_written():
     for encode in (dump, dump_compact):
         with pytest.raises(DEPTH_ERRORS):
@@ -102,7 +118,7 @@ def test_deep_nesting_raises_nothing_else_when_written():
 @settings(max_examples=300)
 @given(
     st.text(st.characters(), max_size=40)
-    | st.text("[]{}\",:0123456789eE+-. nultrfasNIy\\u", max_size=40)
+    | st.text('[]{}",:0123456789eE+-. nultrfasNIy\\u', max_size=40)
 )
 @example("[" * 3000)
 def test_any_text_loads_or_raises_value_error(text):

@@ -125,6 +125,10 @@ def test_a_giant_length_allocates_nothing(header, error):
         tracemalloc.stop()
 
 
+def test_a_message_has_the_size_that_real_nodes_take():
+    assert MESSAGE_LIMIT == 5 * 1024 * 1024
+
+
 @pytest.mark.parametrize("make", [bytes, lambda size: "x" * size], ids=["bin", "str"])
 def test_one_text_may_be_as_long_as_a_message(make):
     assert len(unpack(pack(make(MESSAGE_LIMIT)))) == MESSAGE_LIMIT

@@ -212,7 +212,8 @@ class ClientFactory(WebSocketServerFactory):
         """Tell every client that the node goes away."""
         for client in list(self._clients):
             if client.state == client.STATE_OPEN:
-                client.sendClose(CLOSE_GOING_AWAY, "this node stops")
+                # Of sendClose autobahn lets only codes of applications pass.
+                client.sendCloseFrame(CLOSE_GOING_AWAY, b"this node stops")
 
 
 @attrs.frozen

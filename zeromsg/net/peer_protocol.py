@@ -128,7 +128,7 @@ class PeerProtocol(TwistedProtocol):
         self.encrypted = False
         self.received_anything = False
         self.last_sent = 0.0
-        self.opened_at = 0.0
+        self.opened_at = clock.seconds()
         self._connected = False
         self._closing = False
         # Nothing may be written while a handshake has to stand alone, or while
@@ -216,6 +216,11 @@ class PeerProtocol(TwistedProtocol):
         if idle > ANSWER_SECONDS and (late or conversation.partial):
             self.drop("it does not answer" if late else "it began a message and stopped")
 
+    @property
+    def local(self) -> PeerAddress | None:
+        """This node's end of the connection."""
+        return remote_of(self._transport.getHost()) if self._connected else None
+
     def idle(self, now: float) -> float:
         """Seconds since anything was received."""
         return now - max(self._conversation.last_received, self.opened_at)
@@ -244,6 +249,9 @@ class PeerProtocol(TwistedProtocol):
             self._carry_out(self._machine.accepted())
 
     def dataReceived(self, data: bytes) -> None:
+        if self._closing:
+            # TLS takes a while to close; one mistake is not charged again with each chunk.
+            return
         first = not self.received_anything
         self.received_anything = True
         if first and data[0] == FIRST_BYTE and not self.encrypted:
@@ -403,4 +411,5 @@ def _fail(answered: Deferred[Answer], problem: Unreachable) -> None:
 def remote_of(address: IAddress | None) -> PeerAddress:
     """The peer's end of a transport."""
     host, port = getattr(address, "host", "0.0.0.0"), getattr(address, "port", 0)
-    return PeerAddress(host, port)
+    # Link-local addresses have a zone behind them, which is this machine's own affair.
+    return PeerAddress(host.partition("%")[0], port)

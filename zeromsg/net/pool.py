@@ -183,6 +183,8 @@ class Pool:
             problem = own
         except (Unreachable, CancelledError) as unreachable:
             problem = unreachable
+            if address in self._ourselves:
+                problem = OwnAddress("that is this node itself")
         finally:
             self._dials.pop(address, None)
             waiters = self._waiters.pop(address, [])
@@ -284,9 +286,17 @@ class Pool:
         if self._connects[remote.host] > CONNECTS_A_ROUND and not remote.is_loopback:
             return None
         link = self._protocol(remote, dialled=False)
-        link.ready.addErrback(lambda failure: None)
+        link.ready.addErrback(self._not_opened, link)
         self._all[link] = None
         return link
+
+    def _not_opened(self, failure: Failure, link: PeerProtocol) -> None:
+        if not failure.check(OwnAddress):
+            return
+        # Its other end is ours too and hears nothing of it; known by its port.
+        for other in self._all:
+            if other.dialled and other.local == link.remote:
+                self._ourselves.add(other.remote)
 
     def _make_room(self, now: float) -> bool:
         """Close the link that was idle longest, if any was for a minute."""

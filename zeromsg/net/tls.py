@@ -7,12 +7,12 @@ ZeroNet nodes. Source: ZeroNet peer protocol, TLS.
 import datetime
 import os
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
-from OpenSSL import crypto
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 
 FIRST_BYTE = 0x16
@@ -57,9 +57,12 @@ def load_certificate(path: Path, now: datetime.datetime) -> bytes:
 
 def tls_options(pem: bytes) -> CertificateOptions:
     """Options for both sides of a connection; no certificate is verified."""
+    # OpenSSL takes these as they are; Twisted's types still ask for its older wrappers.
+    key: Any = serialization.load_pem_private_key(pem, password=None)
+    certificate: Any = x509.load_pem_x509_certificate(pem)
     return CertificateOptions(
-        privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, pem),
-        certificate=crypto.load_certificate(crypto.FILETYPE_PEM, pem),
+        privateKey=key,
+        certificate=certificate,
         raiseMinimumTo=TLSVersion.TLSv1_2,
         # ZeroNet nodes offer these and check nothing; without an answer to the
         # offer, OpenSSL ends the handshake.

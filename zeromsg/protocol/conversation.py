@@ -150,4 +150,6 @@ class Conversation:
         """Tokens of every request that waits; the connection is over."""
         tokens = [entry.token for entry in self._waiting.values()]
         self._waiting.clear()
+        # A connection is part of reference cycles, and what is half received may be large.
+        self._framer = Framer(self._stream_limit)
         return tokens

@@ -59,9 +59,10 @@ class IGate(Protocol):
     def may_see_status(self, token: str) -> bool: ...
 
 
-def _header(request: Request, name: str) -> str | None:
+def _header(request: Request, name: bytes) -> str | None:
+    # As bytes: Twisted decodes what it is asked for as text, and raises when it cannot.
     value = request.getHeader(name)
-    return value if value is None or isinstance(value, str) else value.decode("latin-1")
+    return None if value is None else value.decode("latin-1")
 
 
 @implementer(IResource)
@@ -85,7 +86,7 @@ class Pages:
     def render(self, request: Request) -> bytes | int:
         for name, value in _HEADERS.items():
             request.setHeader(name, value)
-        host = _header(request, "host")
+        host = _header(request, b"host")
         if host is None:
             return _refuse(request, 400, "A Host header is needed.")
         if not self._gate.host_allowed(host):
@@ -98,10 +99,14 @@ class Pages:
         return self._page(request, host, [part.decode("latin-1") for part in parts])
 
     def _websocket(self, request: Request, host: str) -> bytes | int:
-        if (_header(request, "upgrade") or "").lower() != "websocket":
+        if (_header(request, b"upgrade") or "").lower() != "websocket":
             return _refuse(request, 400, "A WebSocket is opened here.")
-        if not self._gate.origin_allowed(_header(request, "origin"), host):
+        origin = _header(request, b"origin")
+        if not self._gate.origin_allowed(origin, host):
             return _refuse(request, 403, "Pages of another origin may not connect.")
+        if not origin:
+            # Autobahn would not take an empty one.
+            request.requestHeaders.removeHeader(b"origin")
         keys = request.args.get(b"wrapper_key", [b""])
         site = self._gate.site_of(keys[-1].decode("latin-1"))
         if site is None:
@@ -125,7 +130,7 @@ class Pages:
         return self._site_page(request, host, parts[0])
 
     def _status(self, request: Request) -> bytes:
-        given = (_header(request, "authorization") or "").removeprefix("Bearer ")
+        given = (_header(request, b"authorization") or "").removeprefix("Bearer ")
         if not self._gate.may_see_status(given):
             return _refuse(request, 401, "The status is for who has this node's token.")
         request.setHeader("Content-Type", "application/json; charset=utf-8")
@@ -146,15 +151,15 @@ class Pages:
     def _site_page(self, request: Request, host: str, site: str) -> bytes | int:
         # Pages of other origins cannot ask with such an Accept without the
         # browser asking us first, so they cannot read the key.
-        accept = _header(request, "accept") or ""
+        accept = _header(request, b"accept") or ""
         if "text/html" not in accept:
             return _refuse(request, 403, f"Invalid Accept header to load wrapper: {accept[:100]}")
-        if (_header(request, "x-requested-with") or "").lower() == "xmlhttprequest":
+        if (_header(request, b"x-requested-with") or "").lower() == "xmlhttprequest":
             return _refuse(request, 403, "Ajax request not allowed to load wrapper")
-        purpose = f"{_header(request, 'x-moz')} {_header(request, 'purpose')}"
-        if "prefetch" in f"{purpose} {_header(request, 'sec-purpose')}".lower():
+        purpose = f"{_header(request, b'x-moz')} {_header(request, b'purpose')}"
+        if "prefetch" in f"{purpose} {_header(request, b'sec-purpose')}".lower():
             return _refuse(request, 403, "Prefetch not allowed to load wrapper")
-        if _header(request, "sec-fetch-dest") not in (None, "document"):
+        if _header(request, b"sec-fetch-dest") not in (None, "document"):
             return _refuse(request, 403, "Only a page of its own may load the wrapper")
         key = self._gate.key_of(site)
         if key is None:
@@ -171,7 +176,6 @@ class Pages:
                 tags.label(tags.input(type="checkbox", id="sign"), " signed"),
                 tags.button("Broadcast"),
             ),
-            tags.script(script, nonce=nonce),
             tags.script(src="/uimedia/console.js", nonce=nonce),
         ]
         request.setHeader(
@@ -180,10 +184,11 @@ class Pages:
             f"connect-src 'self' ws://{host} wss://{host}; base-uri 'none'; form-action 'none'; "
             "frame-ancestors 'none'",
         )
-        return self._send(request, title, body, nonce)
+        # Programs take the first key they find, so it stands before the title, which is the site's.
+        return self._send(request, title, body, tags.script(script, nonce=nonce))
 
-    def _send(self, request: Request, title: str, body: list[Any], nonce: str | None) -> int:
-        if nonce is None:
+    def _send(self, request: Request, title: str, body: list[Any], first: Tag | None) -> int:
+        if first is None:
             request.setHeader(
                 "Content-Security-Policy",
                 "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -192,6 +197,7 @@ class Pages:
         page = tags.html(lang="en")(
             tags.head(
                 tags.meta(charset="utf-8"),
+                first or "",
                 tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
                 tags.title(title),
                 tags.link(rel="stylesheet", href="/uimedia/console.css"),

@@ -9,6 +9,10 @@ import json
 import math
 from typing import Any
 
+NESTING_LIMIT = 256
+"""Deepest nesting that is decoded. Python's own limit depends on the calls that are under
+way, so that what passed in one place could be too deep to encode in another."""
+
 DEPTH_ERRORS = (ValueError, RecursionError)
 """What decoding or encoding a stranger's JSON can raise."""
 
@@ -39,6 +43,23 @@ def load(text: str) -> Any:
     and integers of thousands of digits included.
     """
     try:
-        return _decode(text)
+        value = _decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if len(text) > 2 * NESTING_LIMIT and _is_too_deep(text, value):
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _is_too_deep(text: str, value: Any) -> bool:
+    if text.count("[") + text.count("{") <= NESTING_LIMIT:
+        return False
+    level = [value]
+    for _ in range(NESTING_LIMIT):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return any(isinstance(item, list | dict) for item in level)

@@ -21,6 +21,8 @@ CHECKPORT: Final = "checkport"
 GET_TRACKERS: Final = "getTrackers"
 PEER_BROADCAST: Final = "peerBroadcast"
 PEER_SEND: Final = "peerSend"
+PEER_VERDICT: Final = "peerVerdict"
+"""Between zeromsg nodes: what clients said of a message. ZeroNet nodes are never sent it."""
 
 # Peer protocol: fixed texts that ZeroNet nodes look at, or that their users know.
 TLS_RSA: Final = "tls-rsa"

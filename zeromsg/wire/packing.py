@@ -54,6 +54,8 @@ def unpacker() -> msgpack.Unpacker:
         strict_map_key=False,
         # The end of the longest message may share a chunk with the next ones.
         max_buffer_size=2 * MESSAGE_LIMIT,
+        # The first buffer's size; by default each connection began with a megabyte.
+        read_size=16 * 1024,
         max_str_len=MESSAGE_LIMIT,
         max_bin_len=MESSAGE_LIMIT,
         max_array_len=_COLLECTION_LIMIT,
