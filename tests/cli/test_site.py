@@ -1,0 +1,144 @@
+"""`zeromsg site new` and `site sign`."""
+
+import json
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from zeromsg.cli import main
+from zeromsg.service import config
+from zeromsg.store.sites import Site
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / 'my "chat"'
+    folder.mkdir()
+    (folder / "index.html").write_text("<h1>chat</h1>")
+    return folder
+
+
+def site(command: str, folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["site", command, str(folder), *arguments])
+
+
+def loaded(address: str, folder: Path) -> Site:
+    """The site as a node would serve it."""
+    held = Site(address, folder, own=True, wall=lambda: 4e9)
+    held.load()
+    return held
+
+
+def test_new_makes_a_site_that_a_node_can_serve(folder, data_dir):
+    result = site("new", folder, "--title", "Chat", "--data-dir", str(data_dir), "--json")
+    assert result.exit_code == 0
+    made = json.loads(result.stdout)
+    held = loaded(made["address"], folder)
+    assert held.content["title"] == "Chat"
+    assert held.files() == ["content.json", "index.html", "p2p.json"]
+    assert held.rules is not None
+
+
+def test_new_prints_lines_for_the_configuration(folder, data_dir, tmp_path):
+    result = site("new", folder, "--data-dir", str(data_dir))
+    lines = result.stdout[result.stdout.index("[[site]]") :]
+    (entry,) = config.parse(lines, "lines", tmp_path).sites
+    assert entry.path == folder
+    assert f"Made the site {entry.address}" in result.stdout
+    assert loaded(entry.address, folder).content["title"] == folder.name
+
+
+def test_the_key_is_kept_for_the_operator_alone(folder, data_dir):
+    site("new", folder, "--data-dir", str(data_dir))
+    users = data_dir / "users.json"
+    assert stat.S_IMODE(users.stat().st_mode) == 0o600
+    assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
+
+
+def test_new_takes_the_data_directory_of_the_configuration(folder, tmp_path):
+    file = tmp_path / "zeromsg.toml"
+    file.write_text('data_dir = "from-config"\n')
+    assert site("new", folder, "--config", str(file)).exit_code == 0
+    assert (tmp_path / "from-config" / "users.json").exists()
+
+
+def test_new_leaves_an_existing_site_alone(folder, data_dir):
+    site("new", folder, "--data-dir", str(data_dir))
+    before = (folder / "content.json").read_bytes()
+    result = site("new", folder, "--data-dir", str(data_dir))
+    assert result.exit_code == 2
+    assert "is a site already" in result.stderr
+    assert (folder / "content.json").read_bytes() == before
+
+
+def test_new_makes_no_site_when_its_key_cannot_be_kept(folder, data_dir):
+    data_dir.mkdir()
+    (data_dir / "users.json").write_text("no JSON")
+    result = site("new", folder, "--data-dir", str(data_dir))
+    assert result.exit_code == 2
+    assert "users.json: this is no JSON" in result.stderr
+    assert not (folder / "content.json").exists()
+
+
+def test_new_refuses_rules_that_nodes_would_not_take(folder, data_dir):
+    (folder / "p2p.json").write_text('{"filter": "("}')
+    result = site("new", folder, "--data-dir", str(data_dir))
+    assert result.exit_code == 2
+    assert "p2p.json" in result.stderr
+
+
+def test_sign_takes_up_changes(folder, data_dir):
+    made = json.loads(site("new", folder, "--data-dir", str(data_dir), "--json").stdout)
+    (folder / "more.js").write_text("1")
+    assert [path for path, _ in loaded(made["address"], folder).missing()] == []
+    result = site("sign", folder, "--data-dir", str(data_dir))
+    assert result.exit_code == 0
+    assert result.stdout == f"Signed 3 file(s) of the site {made['address']}\n"
+    held = loaded(made["address"], folder)
+    assert "more.js" in held.files()
+    assert held.content["modified"] > 0
+
+
+def test_sign_as_json(folder, data_dir):
+    made = json.loads(site("new", folder, "--data-dir", str(data_dir), "--json").stdout)
+    signed = json.loads(site("sign", folder, "--data-dir", str(data_dir), "--json").stdout)
+    assert signed["address"] == made["address"]
+    assert signed["files"] == ["index.html", "p2p.json"]
+
+
+def test_sign_needs_the_key(folder, data_dir, tmp_path):
+    site("new", folder, "--data-dir", str(data_dir))
+    other = tmp_path / "other"
+    result = site("sign", folder, "--data-dir", str(other))
+    assert result.exit_code == 2
+    assert f"{other / 'users.json'} has no key of the site" in result.stderr
+    assert not other.exists()
+
+
+def test_sign_needs_a_site(folder, data_dir):
+    result = site("sign", folder, "--data-dir", str(data_dir))
+    assert result.exit_code == 2
+    assert "is no site: there is no content.json" in result.stderr
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"address": 1}'])
+def test_sign_says_what_is_wrong_with_content_json(content, folder, data_dir):
+    (folder / "content.json").write_text(content)
+    result = site("sign", folder, "--data-dir", str(data_dir))
+    assert result.exit_code == 2
+    assert str(folder / "content.json") in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_the_printed_lines_are_toml(folder, data_dir):
+    result = site("new", folder, "--data-dir", str(data_dir))
+    lines = result.stdout[result.stdout.index("[[site]]") :]
+    assert tomllib.loads(lines)["site"][0]["path"] == str(folder)

@@ -1,0 +1,149 @@
+"""`zeromsg site`: make, sign and list sites."""
+
+import json
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zeromsg.cli.options import (
+    config_option,
+    data_dir_option,
+    json_option,
+    node_options,
+    settings_of,
+)
+from zeromsg.cli.output import emit, table
+from zeromsg.cli.status import fetch_status, show_sites
+from zeromsg.cli.working import hush, work
+from zeromsg.client import CallRefused, NodeUnreachable
+from zeromsg.errors import ConfigError, ContentRefused
+from zeromsg.policy.site_content import ROOT, parse_content
+from zeromsg.service.assembly import USERS_FILE
+from zeromsg.service.config import Settings
+from zeromsg.service.site_making import new_site, sign_site
+from zeromsg.store.users import Users
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.group()
+def site() -> None:
+    """Make, sign and list sites."""
+
+
+@site.command()
+@click.argument("folder", type=_FOLDER, metavar="DIR")
+@click.option("--title", default="", help="The site's title; by default the directory's name.")
+@config_option
+@data_dir_option
+@json_option
+def new(
+    folder: Path, title: str, config: Path | None, data_dir: Path | None, as_json: bool
+) -> None:
+    """Make a site of a directory: its key, its rules, its content.json."""
+    users_file = settings_of(config, data_dir).data_dir / USERS_FILE
+    # Before the site, which would be nobody's if its key could not be kept.
+    users = Users(users_file, secrets.token_bytes)
+    key = new_site(folder, title, secrets.token_bytes, time.time)
+    try:
+        users.set_site_key(key.address, key)
+    except ConfigError:
+        (folder / ROOT).unlink(missing_ok=True)
+        raise
+    path = str(folder.absolute())
+    if as_json:
+        emit({"address": key.address, "path": path, "users_file": str(users_file)})
+        return
+    click.echo(f"Made the site {key.address}")
+    click.echo(f"Its key is in {users_file}: whoever has it owns the site.")
+    click.echo("Add these lines to the configuration file, and restart the node:\n")
+    # JSON's strings are TOML's too.
+    click.echo(f"[[site]]\naddress = {json.dumps(key.address)}\npath = {json.dumps(path)}")
+
+
+@site.command()
+@click.argument("folder", type=_FOLDER, metavar="DIR")
+@config_option
+@data_dir_option
+@json_option
+def sign(folder: Path, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Sign a site's directory as it is now; a running node takes it up by itself."""
+    users_file = settings_of(config, data_dir).data_dir / USERS_FILE
+    address = _address_of(folder)
+    key = Users(users_file, secrets.token_bytes).site_key(address) if users_file.exists() else None
+    if key is None:
+        raise ConfigError(
+            f"{users_file} has no key of the site {address}: "
+            "name the node that made the site by --config or --data-dir"
+        )
+    content = sign_site(folder, key, time.time)
+    if as_json:
+        files = sorted(content["files"])
+        emit({"address": address, "modified": content["modified"], "files": files})
+    else:
+        click.echo(f"Signed {len(content['files'])} file(s) of the site {address}")
+
+
+def _address_of(folder: Path) -> str:
+    """The address in a directory's content.json. Raises ConfigError."""
+    path = folder / ROOT
+    try:
+        address = parse_content(path.read_bytes()).get("address")
+    except OSError:
+        raise ConfigError(f"{folder} is no site: there is no {ROOT}") from None
+    except ContentRefused as problem:
+        raise ConfigError(f"{path}: {problem}") from None
+    if not isinstance(address, str):
+        raise ConfigError(f"{path}: it has no address")
+    return address
+
+
+@site.command("list")
+@node_options
+@data_dir_option
+@json_option
+@click.pass_context
+def list_sites(
+    ctx: click.Context,
+    node: str | None,
+    config: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """List the sites of a running node, or those of the configuration when it does not run."""
+    settings = settings_of(config, data_dir)
+
+    async def job(reactor: Any) -> int:
+        try:
+            status = await fetch_status(reactor, node, settings)
+        except (NodeUnreachable, CallRefused, ConfigError):
+            if node is not None:
+                raise  # that node was asked for, and no other
+            status = None
+        _show_sites(_configured(settings) if status is None else status["sites"], as_json)
+        return 0
+
+    hush()
+    ctx.exit(work(job))
+
+
+def _configured(settings: Settings) -> list[dict[str, Any]]:
+    return [
+        {"address": held.address, "path": str(held.path) if held.path else None}
+        for held in settings.sites
+    ]
+
+
+def _show_sites(sites: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        emit(sites)
+    elif not sites:
+        click.echo("There is no site.")
+    elif "clients" in sites[0]:
+        show_sites(sites)
+    else:
+        click.echo("The node does not run; its configuration has:", err=True)
+        table(("address", "directory"), [(held["address"], held["path"] or "") for held in sites])

@@ -1,0 +1,127 @@
+"""`zeromsg status`: what a running node tells its operator."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zeromsg.cli.options import (
+    data_dir_option,
+    json_option,
+    node_options,
+    node_url,
+    settings_of,
+)
+from zeromsg.cli.output import emit, printable, table
+from zeromsg.cli.working import hush, work
+from zeromsg.client import NodeUnreachable, node_status
+from zeromsg.errors import ConfigError
+from zeromsg.service.assembly import TOKEN_FILE
+from zeromsg.service.config import Settings
+
+
+@click.command()
+@node_options
+@data_dir_option
+@json_option
+@click.pass_context
+def status(
+    ctx: click.Context,
+    node: str | None,
+    config: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Show the sites, connections and counters of a running node."""
+    settings = settings_of(config, data_dir)
+
+    async def job(reactor: Any) -> int:
+        found = await fetch_status(reactor, node, settings)
+        if as_json:
+            emit(found, indent=2)
+        else:
+            _show(found)
+        return 0
+
+    hush()
+    ctx.exit(work(job))
+
+
+async def fetch_status(reactor: Any, node: str | None, settings: Settings) -> dict[str, Any]:
+    """The status of the node with these settings, or of that at the URL `node`.
+
+    Raises ConfigError without a token, NodeUnreachable and CallRefused.
+    """
+    path = settings.data_dir / TOKEN_FILE
+    try:
+        token = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(
+            f"{path} cannot be read, which a node makes when it runs: "
+            "name its data by --config or --data-dir"
+        ) from None
+    return await node_status(reactor, node_url(node, settings), token)
+
+
+def _show(found: dict[str, Any]) -> None:
+    try:
+        port = found["peer_port"] or "none"
+        click.echo(f"zeromsg {printable(str(found['version']))}, port for peers: {port}")
+        click.echo(f"{found['clients']} client(s), {len(found['links'])} peer(s)\n")
+        show_sites(found["sites"])
+        _show_links(found["links"])
+        _show_messages(found["messages"])
+    except (KeyError, TypeError, AttributeError):
+        raise NodeUnreachable("its status is of another version: use --json") from None
+
+
+def show_sites(sites: list[dict[str, Any]]) -> None:
+    """The sites of a status as a table."""
+    table(
+        ("site", "title", "state", "clients", "peers", "queued"),
+        [
+            (
+                str(site["address"]),
+                str(site["title"]),
+                _state(site),
+                str(site["clients"]),
+                str(site["peers"]),
+                str(site["queued"]),
+            )
+            for site in sites
+        ],
+    )
+
+
+def _state(site: dict[str, Any]) -> str:
+    if site["problem"]:
+        return str(site["problem"])
+    return "complete" if site["complete"] else "being fetched"
+
+
+def _show_links(links: list[dict[str, Any]]) -> None:
+    click.echo()
+    table(
+        ("peer", "direction", "encrypted", "software", "points"),
+        [
+            (
+                str(link["peer"]),
+                "out" if link["dialled"] else "in",
+                "yes" if link["encrypted"] else "no",
+                "zeromsg" if link["zeromsg"] else "other",
+                str(link["points"]),
+            )
+            for link in links
+        ],
+    )
+
+
+def _show_messages(messages: dict[str, Any]) -> None:
+    refused = messages["refused"]
+    click.echo(
+        f"\nMessages: {messages['received']} received, {messages['accepted']} accepted, "
+        f"{messages['duplicates']} met before, {sum(refused.values())} refused, "
+        f"{messages['relayed']} relayed"
+    )
+    for check, number in sorted(refused.items()):
+        click.echo(f"  refused by {printable(str(check))}: {number}")
