@@ -55,6 +55,7 @@ class MemoryClient:
     """A ZeroFrame client without a socket (`interfaces.IClient`).
 
     events: everything the node sent but responses, as (cmd, params).
+    answers: messages that it replies to, with the reply.
     """
 
     def __init__(self, node: Node, site: str, verdict: str | None) -> None:
@@ -95,9 +96,9 @@ class MemoryClient:
         self.events.append((message["cmd"], message["params"]))
         params = message["params"]
         if message["cmd"] == PEER_RECEIVE and params["ip"] != SELF:
-            if params["message"] in self.answers:
-                reply = self.answers[params["message"]]
-                self.call("peerReply", {"hash": params["hash"], "message": reply})
+            for question, reply in self.answers.items():
+                if params["message"] == question:
+                    self.call("peerReply", {"hash": params["hash"], "message": reply})
             if self._verdict is not None:
                 self.call(self._verdict, [params["hash"]])
 
