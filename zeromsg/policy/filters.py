@@ -1,17 +1,26 @@
-"""The `filter` of a site's rules: a stranger's regular expression, matched in linear time.
+"""The `filter` of a site's rules: a stranger's regular expression, matched in bounded time.
 
-RE2 never backtracks, so no pattern and no message can make it slow; what it
-cannot do (look-around, back-references) is refused when the rules are read.
-Patterns and messages are given to RE2 as bytes: it takes bytes five times
-faster than str, and messages are ASCII anyway.
+RE2 never backtracks, so no pattern and no message can make it slow. What it
+cannot do (look-around, back-references), which some sites' filters use, runs on
+the `regex` package, fenced by a timeout of milliseconds. Patterns and messages
+are given to RE2 as bytes: it takes bytes five times faster than str, and
+messages are ASCII anyway.
 """
 
 import re
+from typing import Any
 
 import re2
+import regex
 
 PATTERN_LIMIT = 4096
 """Most characters of a filter. Nodes with the PeerMessage plugin refuse over 255."""
+
+FENCED_PATTERN_LIMIT = 255
+"""Most characters of a filter that RE2 cannot do; the plugin's own bound."""
+
+FENCE_SECONDS = 0.005
+"""What one match of such a filter may take; after it the message does not match."""
 
 _MEMORY_LIMIT = 8 * 1024 * 1024
 """Bytes one compiled filter may take; RE2 refuses patterns that need more."""
@@ -35,7 +44,10 @@ def _options() -> re2.Options:
 
 
 class Filter:
-    """One compiled filter."""
+    """One compiled filter.
+
+    linear: whether it runs on RE2; if not, each match is fenced by time.
+    """
 
     def __init__(self, pattern: object) -> None:
         """Raises BadFilter."""
@@ -43,16 +55,35 @@ class Filter:
             raise BadFilter("filter must be a text")
         if len(pattern) > PATTERN_LIMIT:
             raise BadFilter(f"filter is longer than {PATTERN_LIMIT} characters")
-        try:
-            compiled = re2.compile(_as_re2(pattern).encode(), _options())
-        except (re2.error, UnicodeEncodeError, OverflowError) as problem:
-            raise BadFilter(f"filter does not compile: {_sentence(problem)}") from None
         self.pattern = pattern
-        self._match = compiled.match
+        self.linear = True
+        try:
+            self._match: Any = re2.compile(_as_re2(pattern).encode(), _options()).match
+        except (re2.error, UnicodeEncodeError, OverflowError) as problem:
+            self._match = _fenced(pattern, _sentence(problem))
+            self.linear = False
 
     def passes(self, message_text: str) -> bool:
         """Whether it matches from the start of the text; it need not reach the end."""
-        return self._match(message_text.encode("ascii")) is not None
+        if self.linear:
+            return self._match(message_text.encode("ascii")) is not None
+        try:
+            return self._match(message_text, timeout=FENCE_SECONDS) is not None
+        except TimeoutError:
+            return False
+
+
+def _fenced(pattern: str, reason: str) -> Any:
+    """The match function for what RE2 refused for this reason. Raises BadFilter."""
+    refused = BadFilter(f"filter does not compile: {reason}")
+    if len(pattern) > FENCED_PATTERN_LIMIT:
+        raise refused
+    try:
+        # Python's own syntax decides whether it is a pattern at all to other nodes.
+        re.compile(pattern)
+        return regex.compile(pattern, regex.VERSION0).match
+    except (re.error, regex.error, OverflowError, RecursionError, MemoryError):
+        raise refused from None
 
 
 def _as_re2(pattern: str) -> str:

@@ -24,3 +24,33 @@ class Frequency:
         self._last.move_to_end(sender)
         if len(self._last) > self._capacity:
             self._last.popitem(last=False)
+
+
+class Buckets:
+    """Token buckets, one for each sender: so many at once, so many a second after that.
+
+    burst: messages that may come at once. per_second: how fast the right to
+    send comes back.
+    """
+
+    def __init__(self, burst: float, per_second: float, capacity: int = SENDER_LIMIT) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._capacity = capacity
+        # Tokens left, and when that was true.
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def allows(self, sender: str, now: float) -> bool:
+        """Whether the sender has a whole token. Changes nothing."""
+        return self._tokens(sender, now) >= 1.0
+
+    def spoke(self, sender: str, now: float) -> None:
+        """The sender's message was let through: it costs a token."""
+        self._buckets[sender] = (self._tokens(sender, now) - 1.0, now)
+        self._buckets.move_to_end(sender)
+        if len(self._buckets) > self._capacity:
+            self._buckets.popitem(last=False)
+
+    def _tokens(self, sender: str, now: float) -> float:
+        tokens, at = self._buckets.get(sender, (self._burst, now))
+        return min(self._burst, tokens + (now - at) * self._per_second)

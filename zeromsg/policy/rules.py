@@ -11,6 +11,9 @@ from typing import Any
 import attrs
 
 from zeromsg.policy.filters import BadFilter, Filter
+from zeromsg.policy.program import BadProgram, Program
+from zeromsg.policy.rate import Buckets
+from zeromsg.policy.schema import BadSchema, Schema
 from zeromsg.wire import json_text
 from zeromsg.wire.names import P2P_JSON
 
@@ -23,11 +26,23 @@ MAX_VALID_TIMEOUT = 60.0
 FILE_LIMIT = 64 * 1024
 """Most bytes of a p2p.json."""
 
+HISTORY_COUNT_LIMIT = 1000
+HISTORY_SECONDS_LIMIT = 30 * 86400.0
+BURST_LIMIT = 1_000_000.0
+
 _LIST_LIMIT = 10_000
 
 
 class BadRules(ValueError):
     """Rules that cannot be used; the text says which key and why."""
+
+
+@attrs.frozen
+class History:
+    """How many messages are kept for newcomers, and for how many seconds."""
+
+    count: int
+    seconds: float
 
 
 @attrs.frozen
@@ -39,6 +54,10 @@ class Rules:
     signed_only: True, or who may write, in their order; False lets everybody.
     cert_signers: provider to the addresses that sign for it.
     valid_timeout: seconds a client has for its verdict; 0 does not wait.
+    schema, program: what a message must fit beside the filter, or None.
+    per_peer, per_signer: token buckets of proven neighbours and of signers.
+    max_age: seconds that a timestamp may differ from now, either way, or None.
+    history: what is kept for newcomers, or None.
     """
 
     filter: Filter
@@ -47,6 +66,12 @@ class Rules:
     signed_only: bool | Collection[str] = False
     cert_signers: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     valid_timeout: float = DEFAULT_VALID_TIMEOUT
+    schema: Schema | None = None
+    program: Program | None = None
+    per_peer: Buckets | None = None
+    per_signer: Buckets | None = None
+    max_age: float | None = None
+    history: History | None = None
 
 
 def site_rules(content: Mapping[str, Any], p2p_json: bytes | None) -> Rules | None:
@@ -56,7 +81,7 @@ def site_rules(content: Mapping[str, Any], p2p_json: bytes | None) -> Rules | No
     Raises BadRules.
     """
     if p2p_json is not None:
-        return parse_rules(_load(p2p_json))
+        return parse_rules(load_rules(p2p_json))
     old = {
         key.removeprefix(OLD_PREFIX): value
         for key, value in content.items()
@@ -65,7 +90,8 @@ def site_rules(content: Mapping[str, Any], p2p_json: bytes | None) -> Rules | No
     return parse_rules(old) if old else None
 
 
-def _load(data: bytes) -> Mapping[str, Any]:
+def load_rules(data: bytes) -> Mapping[str, Any]:
+    """The keys of a p2p.json. Raises BadRules."""
     if len(data) > FILE_LIMIT:
         raise BadRules(f"{P2P_JSON} is over {FILE_LIMIT} bytes")
     try:
@@ -83,10 +109,13 @@ def parse_rules(values: Mapping[str, Any]) -> Rules:
         raise BadRules("there is no filter, so the site takes no messages")
     try:
         compiled = Filter(values["filter"])
-    except BadFilter as problem:
+        schema = None if values.get("schema") is None else Schema(values["schema"])
+        program = None if values.get("program") is None else Program(values["program"])
+    except (BadFilter, BadSchema, BadProgram) as problem:
         raise BadRules(str(problem)) from None
     size_limit = _number(values, "size_limit", 2**31)
     timeout = _number(values, "valid_timeout", MAX_VALID_TIMEOUT)
+    per_peer, per_signer = _rate(values.get("rate"))
     return Rules(
         filter=compiled,
         freq_limit=_number(values, "freq_limit", 10**9),
@@ -94,6 +123,46 @@ def parse_rules(values: Mapping[str, Any]) -> Rules:
         signed_only=_signed_only(values.get("signed_only")),
         cert_signers=_cert_signers(values.get("cert_signers")),
         valid_timeout=DEFAULT_VALID_TIMEOUT if timeout is None else timeout,
+        schema=schema,
+        program=program,
+        per_peer=per_peer,
+        per_signer=per_signer,
+        max_age=_number(values, "max_age", 10**9),
+        history=_history(values.get("history")),
+    )
+
+
+def _rate(value: object) -> tuple[Buckets | None, Buckets | None]:
+    if value is None:
+        return None, None
+    if not isinstance(value, dict) or set(value) - {"per_peer", "per_signer"}:
+        raise BadRules("rate must be a map with per_peer, per_signer or both")
+    return _buckets(value, "per_peer"), _buckets(value, "per_signer")
+
+
+def _buckets(rate: Mapping[str, Any], key: str) -> Buckets | None:
+    value = rate.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2:
+        raise BadRules(f"rate.{key} must be [burst, per_second]")
+    numbers = dict(zip(("burst", "per_second"), value, strict=True))
+    burst, per_second = (_number(numbers, name, BURST_LIMIT) for name in numbers)
+    if burst is None or per_second is None or burst < 1:
+        raise BadRules(f"rate.{key} must be [burst, per_second], the burst at least 1")
+    return Buckets(burst, per_second)
+
+
+def _history(value: object) -> History | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise BadRules("history must be a map with count and seconds")
+    count = _number(value, "count", HISTORY_COUNT_LIMIT)
+    seconds = _number(value, "seconds", HISTORY_SECONDS_LIMIT)
+    return History(
+        HISTORY_COUNT_LIMIT if count is None else int(count),
+        HISTORY_SECONDS_LIMIT if seconds is None else seconds,
     )
 
 

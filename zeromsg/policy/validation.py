@@ -15,7 +15,9 @@ from zeromsg.crypto.cert import Certificate, verify_cert
 from zeromsg.crypto.signing import message_text as signed_text
 from zeromsg.crypto.signing import verify
 from zeromsg.errors import ClientError, TheirMistake
+from zeromsg.policy.program import Facts
 from zeromsg.policy.rate import Frequency
+from zeromsg.policy.recorder import Stopwatch
 from zeromsg.policy.rules import Rules
 from zeromsg.wire.peer_messages import Body, Envelope
 
@@ -29,6 +31,7 @@ _CODES = {
     "rules": "unsupported",
     "size": "too-big",
     "rate": "too-fast",
+    "signer-rate": "too-fast",
     "signed-only": "unsigned",
 }
 """Codes for clients by check; all others are `invalid`."""
@@ -66,117 +69,249 @@ def no_rules(site: str) -> Rejected:
     return Rejected("rules", 5, f"Site {site} doesn't support P2P messages", final=False)
 
 
+@attrs.frozen
+class Subject:
+    """A message as its site's rules look at it, whoever sent it.
+
+    sender: under which name unsigned messages are rated: the proven identity
+    of a neighbour, or "self".
+    ours: what a client of this node wants to send.
+    """
+
+    site: str
+    message: Any
+    text: str
+    timestamp: float | None
+    sender: str
+    ours: bool = False
+
+
 def validate(
-    envelope: Envelope, body: Body, rules: Rules, frequency: Frequency, neighbour: str, now: float
+    envelope: Envelope,
+    body: Body,
+    rules: Rules,
+    frequency: Frequency,
+    neighbour: str,
+    now: float,
+    wall: float = 0.0,
+    watch: Stopwatch | None = None,
 ) -> Accepted | Rejected:
     """Decide whether a peer's message may enter its site.
 
-    neighbour: proven identity of the peer that sent it; unsigned messages are
+    neighbour: proven identity of the peer that sent it. Unsigned messages are
     rated by it, signed ones by their signer.
-    now: seconds of the clock that `frequency` is kept with.
+    now: seconds of the clock that rates are kept with.
+    wall: Unix seconds, for `max_age` and programs.
+    watch: told of each check.
     Bad input is rejected, never raised.
     """
-    site = body.site
-    rejected = _check_size(rules, body.message_text, f"Too big message from {site}")
-    if rejected is None and not envelope.signature:
-        rejected = _check_rate(rules, frequency, neighbour, now, _too_fast(site))
-    if rejected is None:
-        rejected = _check_filter(rules, site, body.message, body.message_text)
+    subject = Subject(body.site, body.message, body.message_text, body.timestamp, neighbour)
+    signed = bool(envelope.signature)
+    passed = _Passed(watch)
+    rejected = (
+        passed("size", _check_size(subject, rules))
+        or passed("rate", _check_peer_rate(subject, rules, frequency, signed, now))
+        or passed("age", _check_age(subject, rules, wall))
+        or passed("filter", _check_filter(subject, rules))
+        or passed("schema", _check_schema(subject, rules))
+    )
     if rejected is not None:
         return rejected
-    sender = _check_sender(envelope, body, rules)
-    if isinstance(sender, Rejected):
-        return sender
-    if sender.signed_by:
-        rejected = _check_rate(rules, frequency, sender.signed_by, now, _too_fast(site))
-        if rejected is not None:
-            return rejected
-    frequency.spoke(sender.signed_by or neighbour, now)
-    return sender
+    signer = _check_signature(envelope, body)
+    if isinstance(signer, Rejected):
+        return passed("signature", signer) or signer
+    passed("signature", None)
+    cert = _check_certificate(envelope, signer, rules)
+    if isinstance(cert, Rejected):
+        return passed("certificate", cert) or cert
+    passed("certificate", None)
+    accepted = Accepted(signer, cert)
+    facts = _facts(subject, accepted, wall)
+    rejected = (
+        passed("signed-only", _check_signed_only(rules, signer))
+        or passed("signer-rate", _check_signer_rate(subject, rules, frequency, signer, now))
+        or passed("program", _check_program(subject, rules, facts))
+    )
+    if rejected is not None:
+        return rejected
+    _let_through(subject, rules, frequency, facts, now)
+    return accepted
 
 
 def validate_own(
-    message: Any,
-    message_text: str,
-    signed_by: str,
-    site: str,
+    subject: Subject,
+    signer: Accepted,
     rules: Rules,
     frequency: Frequency,
-    sender: str,
     now: float,
+    wall: float,
 ) -> Rejected | None:
-    """The same rules for what a client of ours wants to send, before it is signed.
+    """The same rules for what a client of ours wants to send, before it is numbered and signed.
 
-    signed_by: the address that will sign, or "".
-    sender: under which name its rate is kept when unsigned.
+    signer: who will sign it.
     """
+    facts = _facts(subject, signer, wall)
+    signed_by = signer.signed_by
     rejected = (
-        _check_size(rules, message_text, "Too big message")
-        or _check_rate(rules, frequency, signed_by or sender, now, "Too fast messages")
-        or _check_filter(rules, site, message, message_text)
-        or _check_signed_only(rules, signed_by)
+        _check_size(subject, rules)
+        or _check_peer_rate(subject, rules, frequency, bool(signed_by), now)
+        or check_message(subject, facts, rules)
+        or _check_signer_rate(subject, rules, frequency, signed_by, now)
     )
     if rejected is None:
-        frequency.spoke(signed_by or sender, now)
+        _let_through(subject, rules, frequency, facts, now)
     return rejected
 
 
-def _too_fast(site: str) -> str:
-    return f"Too fast messages from {site}"
+def check_message(subject: Subject, facts: Facts, rules: Rules) -> Rejected | None:
+    """The checks that need neither time nor memory of the sender."""
+    return (
+        _check_size(subject, rules)
+        or _check_filter(subject, rules)
+        or _check_schema(subject, rules)
+        or _check_signed_only(rules, facts.signer)
+        or _check_program(subject, rules, facts)
+    )
 
 
-def _check_size(rules: Rules, message_text: str, text: str) -> Rejected | None:
-    if rules.size_limit is None or len(message_text) <= rules.size_limit:
+class _Passed:
+    """Notes each check as it ends, and hands on what it found."""
+
+    def __init__(self, watch: Stopwatch | None) -> None:
+        self._watch = watch
+
+    def __call__(self, name: str, rejected: Rejected | None) -> Rejected | None:
+        if self._watch is not None:
+            self._watch.check(name, rejected is None)
+        return rejected
+
+
+def _facts(subject: Subject, accepted: Accepted, wall: float) -> Facts:
+    return Facts(
+        message=subject.message,
+        size=len(subject.text),
+        signer=accepted.signed_by,
+        cert=accepted.cert.text if accepted.cert is not None else "",
+        now=wall,
+    )
+
+
+def _let_through(
+    subject: Subject, rules: Rules, frequency: Frequency, facts: Facts, now: float
+) -> None:
+    """What an accepted message leaves behind: used rates, a program's counters."""
+    if rules.freq_limit is not None:
+        frequency.spoke(facts.signer or subject.sender, now)
+    if rules.per_peer is not None:
+        rules.per_peer.spoke(subject.sender, now)
+    if rules.per_signer is not None and facts.signer:
+        rules.per_signer.spoke(facts.signer, now)
+    if rules.program is not None:
+        rules.program.accepted(facts)
+
+
+def _check_size(subject: Subject, rules: Rules) -> Rejected | None:
+    if rules.size_limit is None or len(subject.text) <= rules.size_limit:
         return None
-    return Rejected("size", 7, text, final=True)
+    return Rejected("size", 7, f"Too big message{_from(subject)}", final=True)
 
 
-def _check_rate(
-    rules: Rules, frequency: Frequency, sender: str, now: float, text: str
+def _check_peer_rate(
+    subject: Subject, rules: Rules, frequency: Frequency, signed: bool, now: float
 ) -> Rejected | None:
-    if rules.freq_limit is None or frequency.allows(sender, rules.freq_limit, now):
+    if rules.per_peer is not None and not rules.per_peer.allows(subject.sender, now):
+        return _too_fast("rate", subject)
+    if signed or rules.freq_limit is None:
         return None
-    return Rejected("rate", 2, text, final=False)
+    if frequency.allows(subject.sender, rules.freq_limit, now):
+        return None
+    return _too_fast("rate", subject)
 
 
-def _check_filter(rules: Rules, site: str, message: Any, message_text: str) -> Rejected | None:
-    if rules.filter.passes(message_text):
+def _check_signer_rate(
+    subject: Subject, rules: Rules, frequency: Frequency, signer: str, now: float
+) -> Rejected | None:
+    if not signer:
+        return None
+    if rules.per_signer is not None and not rules.per_signer.allows(signer, now):
+        return _too_fast("signer-rate", subject)
+    if rules.freq_limit is not None and not frequency.allows(signer, rules.freq_limit, now):
+        return _too_fast("signer-rate", subject)
+    return None
+
+
+def _too_fast(check: str, subject: Subject) -> Rejected:
+    return Rejected(check, 2, f"Too fast messages{_from(subject)}", final=False)
+
+
+def _from(subject: Subject) -> str:
+    return "" if subject.ours else f" from {subject.site}"
+
+
+def _check_age(subject: Subject, rules: Rules, wall: float) -> Rejected | None:
+    """Stale messages cost nothing: whoever relays them may just be slow."""
+    if rules.max_age is None or subject.timestamp is None:
+        return None
+    age = wall - subject.timestamp
+    if abs(age) <= rules.max_age:
+        return None
+    # One from the future may be good later.
+    return Rejected("age", 0, "The message is too old, or from the future", final=age > 0)
+
+
+def _check_filter(subject: Subject, rules: Rules) -> Rejected | None:
+    if rules.filter.passes(subject.text):
         return None
     # JSON can spell lone surrogates, which the answer could not carry.
-    echo = str(message)[:_ECHO_LIMIT].encode(errors="replace").decode()
-    return Rejected("filter", 5, f"Invalid message for site {site}: {echo}", final=True)
+    echo = str(subject.message)[:_ECHO_LIMIT].encode(errors="replace").decode()
+    return Rejected("filter", 5, f"Invalid message for site {subject.site}: {echo}", final=True)
 
 
-def _check_sender(envelope: Envelope, body: Body, rules: Rules) -> Accepted | Rejected:
-    """Signature, certificate, signed-only: nothing of these lies in `raw`."""
-    signed_by, _, signature = envelope.signature.partition("|")
-    if not envelope.signature:
-        # A node of ours names the signer inside raw, so this copy was stripped.
-        if body.signer is not None:
-            return _bad_signature()
-        return _check_signed_only(rules, "") or Accepted("", None)
-    if body.signer is not None and body.signer != signed_by:
-        return _bad_signature()
-    if not verify(signed_text(signed_by, envelope.hash, envelope.raw), signed_by, signature):
-        return _bad_signature()
-    cert = None
-    if envelope.cert is not None:
-        cert = _verified_cert(envelope.cert, signed_by, rules)
-        if cert is None:
-            return Rejected("certificate", 7, "Invalid signature certificate", final=False)
-    return _check_signed_only(rules, signed_by) or Accepted(signed_by, cert)
-
-
-def _bad_signature() -> Rejected:
-    return Rejected("signature", 7, "Invalid signature", final=False)
-
-
-def _verified_cert(value: object, address: str, rules: Rules) -> Certificate | None:
-    try:
-        cert = Certificate.from_wire(value)
-    except TheirMistake:
+def _check_schema(subject: Subject, rules: Rules) -> Rejected | None:
+    if rules.schema is None or rules.schema.passes(subject.message):
         return None
-    return cert if verify_cert(address, cert, rules.cert_signers) else None
+    text = f"Invalid message for site {subject.site}: it does not fit the schema"
+    return Rejected("schema", 5, text, final=True)
+
+
+def _check_program(subject: Subject, rules: Rules, facts: Facts) -> Rejected | None:
+    if rules.program is None or rules.program.passes(facts):
+        return None
+    text = f"Invalid message for site {subject.site}: its program refuses it"
+    # A program may look at the signer, the time and its counters.
+    return Rejected("program", 5, text, final=False)
+
+
+def _check_signature(envelope: Envelope, body: Body) -> str | Rejected:
+    """The address that signed, "" for none. Nothing of it lies in `raw`."""
+    signed_by, _, signature = envelope.signature.partition("|")
+    # A node of ours names the signer inside raw, so a copy without its
+    # signature was stripped, and one signed by another was signed anew.
+    if body.signer is not None and body.signer != signed_by:
+        return _BAD_SIGNATURE
+    if not envelope.signature:
+        return ""
+    if not verify(signed_text(signed_by, envelope.hash, envelope.raw), signed_by, signature):
+        return _BAD_SIGNATURE
+    return signed_by
+
+
+_BAD_SIGNATURE = Rejected("signature", 7, "Invalid signature", final=False)
+
+
+def _check_certificate(
+    envelope: Envelope, signer: str, rules: Rules
+) -> Certificate | Rejected | None:
+    if not signer or envelope.cert is None:
+        return None
+    try:
+        cert = Certificate.from_wire(envelope.cert)
+    except TheirMistake:
+        return _BAD_CERTIFICATE
+    return cert if verify_cert(signer, cert, rules.cert_signers) else _BAD_CERTIFICATE
+
+
+_BAD_CERTIFICATE = Rejected("certificate", 7, "Invalid signature certificate", final=False)
 
 
 def _check_signed_only(rules: Rules, signed_by: str) -> Rejected | None:

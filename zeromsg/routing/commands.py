@@ -1,7 +1,7 @@
 """The commands of clients: a table, and a short handler for each.
 
-A handler returns the result, or an awaitable of it, or `None` with the answer
-given by itself. Every call that can be answered is answered; refusals are
+A handler returns the result or `None` with the answer given by itself, or an
+awaitable of one of these. Every call that can be answered is answered; refusals are
 `{"error": "<code>: <sentence>"}`. Source: ZeroFrame API, commands.
 """
 
@@ -216,7 +216,8 @@ class Commands:
             return
         running.discard(waiting)
         if not isinstance(result, Failure):
-            client.respond(call_id, result)
+            if result is not None:
+                client.respond(call_id, result)
         elif result.check(ClientError):
             client.respond(call_id, {"error": str(result.value)})
         else:
@@ -325,7 +326,10 @@ class Commands:
     ) -> Awaitable[Any]:
         draft = Draft(context.site, message, privatekey, immediate, timestamp)
         if to is None:
-            return self._outbound.ask(draft, ip, timeout)
+            client, call_id = context.client, context.call_id
+            return self._outbound.ask(
+                draft, ip, timeout, lambda result: client.respond(call_id, result)
+            )
         return self._reply(draft, ip, to, with_hash=True)
 
     def _peer_reply(

@@ -134,6 +134,8 @@ class Joining:
             data = await self._fetch(link, site, CONTENT_JSON, None)
             site.store_content(CONTENT_JSON, data)
             self._site_peers.joined(site.address, link)
+            # Who fetched the site while we did refused us then, and we them.
+            self._site_peers.introduce(site.address)
             self._changed(site.address)
         for inner_path in list(site.missing_contents()):
             site.store_content(inner_path, await self._fetch(link, site, inner_path, None))

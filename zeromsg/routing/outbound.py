@@ -19,7 +19,7 @@ from zeromsg.policy.fanout import choose
 from zeromsg.policy.rules import Rules
 from zeromsg.policy.seen import Met, Seen
 from zeromsg.policy.site_state import SiteState
-from zeromsg.policy.validation import Accepted, no_rules, validate_own
+from zeromsg.policy.validation import Accepted, Subject, no_rules, validate_own
 from zeromsg.protocol.aggregation import Aggregation
 from zeromsg.routing.delivery import Delivery, receive_event
 from zeromsg.routing.inbound import Origin, cert_text, user_of
@@ -199,8 +199,13 @@ class Outbound:
         sent.addCallback(answered)
         sent.addErrback(_not_reached, failed, link.name)
 
-    async def ask(self, draft: Draft, ip: str, timeout: float) -> Mapping[str, Any]:
-        """A question to one peer, or to the site's own clients; the reply."""
+    async def ask(
+        self, draft: Draft, ip: str, timeout: float, respond: Callable[[Any], None]
+    ) -> None:
+        """A question to one peer, or to the site's own clients; `respond` hears the reply.
+
+        The order that pages know: the answer, `peerSend`.
+        """
         sealed = self._seal(draft, {"broadcast": False})
         name = ip if ip == SELF else str(_parse_peer(ip))
         reply: Deferred[Reply] = Deferred()
@@ -227,8 +232,8 @@ class Outbound:
             message = await reply
         finally:
             self._replies.forget(sealed.hash)
+        respond(message)
         self._delivery.echo(draft.site, sealed.event(ip=ip, broadcast=False))
-        return message
 
     def _reach(self, ip: str, packed: bytes, failed: Callable[[str, str], None]) -> None:
         link = self._peers.named(ip)
@@ -277,24 +282,22 @@ class Outbound:
         message_text = _message_text(draft.message)
         key, cert = self._signer(draft, site.rules)
         signed_by = key.address if key is not None else ""
+        signer = Accepted(signed_by, cert)
+        timestamp = self._wall() if draft.timestamp else None
         rejected = validate_own(
-            draft.message,
-            message_text,
-            signed_by,
-            draft.site,
+            Subject(draft.site, draft.message, message_text, timestamp, SELF, ours=True),
+            signer,
             site.rules,
             self._states(draft.site).frequency,
-            SELF,
             self._clock.seconds(),
+            self._wall(),
         )
         if rejected is not None:
             raise rejected.to_client()
-        timestamp = self._wall() if draft.timestamp else None
         raw = self._raw(draft, message_text, kind, signed_by, timestamp)
         envelope = self._envelope(raw, key, cert)
         met = Met.SIGNED if signed_by else Met.UNSIGNED
         self._seen.add(envelope.digest, met, self._wall())
-        signer = Accepted(signed_by, cert)
         return Sealed(draft.site, envelope, message_text, timestamp, draft.immediate, signer)
 
     def _raw(

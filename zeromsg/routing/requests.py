@@ -187,16 +187,25 @@ class Requests:
         if site.own or inner_path != names.CONTENT_JSON or not body:
             # Without a body, or below the root: not fetched, so nothing changed here.
             return {"ok": "File not changed"}
+        if not _is_newer(params.get("modified"), site):
+            return {"ok": "File not changed"}
         try:
             site.store_content(inner_path, body)
         except ContentUnchanged:
             return {"ok": "File not changed"}
         except ContentRefused as refused:
-            self._charge(link.identity, UNKNOWN_POINTS)
+            self._charge(link.identity, refused.points)
             return {"error": f"File {inner_path} invalid: {refused}"}
         self._changed(site.address)
         self._joining.newer(link, site)
         return {"ok": f"Thanks, file {inner_path} updated!"}
+
+
+def _is_newer(modified: object, site: ISite) -> bool:
+    """Whether an update may bring something; who is behind the times has done no wrong."""
+    if isinstance(modified, bool) or not isinstance(modified, int | float):
+        return True
+    return site.content is None or modified > site.content["modified"]
 
 
 class _UnknownSite(Exception):

@@ -106,9 +106,10 @@ class SitePeers:
             self._log.failure("introduction failed", failure)
 
     def introduce(self, site: str) -> None:
-        """Tell every peer of a site that is new here."""
-        for link in self._links:
-            self._run(link, self._introduce_one(link, site))
+        """Tell every peer of a site that is new here, but those that know."""
+        for link in list(self._links):
+            if not self.takes_part(site, link):
+                self._run(link, self._introduce_one(link, site))
 
     def _introduce_all(self) -> None:
         for link, earlier in list(self._links.items()):

@@ -7,6 +7,7 @@ import random
 import secrets
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from autobahn.twisted.resource import WebSocketResource
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -82,7 +83,6 @@ class NodeService(Service):
         self._token = status_token(data_dir)
         users = Users(data_dir / USERS_FILE, secrets.token_bytes)
         self._node = Node(settings, self._edges(), self._database, users)
-        self._node.load()
         self._clients = ClientFactory(
             self._reactor,
             self._node.commands,
@@ -92,6 +92,8 @@ class NodeService(Service):
                 clients=settings.ui.max_clients,
             ),
         )
+        # Last: what fails in it, stopService cleans up after.
+        self._node.load()
 
     def _edges(self) -> Edges:
         settings = self._settings
@@ -155,7 +157,7 @@ class NodeService(Service):
         self._reactor.callLater(0, self._stop_reactor)
 
     def _stop_reactor(self) -> None:
-        if self._reactor.running:
+        with suppress(ReactorNotRunning):  # it stops already
             self._reactor.stop()
 
     def stopService(self) -> Deferred[Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -52,6 +52,9 @@ SAVE_SECONDS = 1.0
 
 RELOAD_SECONDS = 2.0
 """How often own sites are looked at for a new signed version."""
+
+CHECKS_LIMIT = 16
+"""Ports of peers that are tried at one time; each takes a socket for up to five seconds."""
 
 SITES_FOLDER = "sites"
 
@@ -94,6 +97,7 @@ class Node:
         )
         self._states: dict[str, SiteState[Origin]] = {}
         self._keys: dict[str, str] = {}
+        self._checks = 0
         self.sites = Sites(settings.data_dir / SITES_FOLDER, edges.wall)
         self.scoring = Scoring()
         self.seen = Seen()
@@ -258,8 +262,16 @@ class Node:
 
     def _check_port(self, link: IPeerLink, port: int) -> Deferred[bool]:
         """Whether the peer's port can be reached from here."""
+        if self._checks >= CHECKS_LIMIT:
+            return succeed(False)
+        self._checks += 1
         address = PeerAddress(link.identity, port)
-        return Deferred.fromCoroutine(can_connect(self._connector, address, self._clock))
+        checking = Deferred.fromCoroutine(can_connect(self._connector, address, self._clock))
+        return checking.addBoth(self._checked)
+
+    def _checked(self, result: Any) -> Any:
+        self._checks -= 1
+        return result
 
     # What the web pages ask.
 

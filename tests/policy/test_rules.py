@@ -1,0 +1,208 @@
+import json
+import math
+import pathlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zeromsg.policy.rules import (
+    DEFAULT_VALID_TIMEOUT,
+    FILE_LIMIT,
+    MAX_VALID_TIMEOUT,
+    BadRules,
+    parse_rules,
+    site_rules,
+)
+
+VECTORS = pathlib.Path(__file__).parents[1] / "vectors"
+SITES = json.loads((VECTORS / "peermessage.json").read_text())["sites"]
+
+ANY = {"filter": ".*"}
+
+
+def from_file(values):
+    return site_rules({}, json.dumps(values).encode())
+
+
+@pytest.mark.parametrize("facts", SITES.values(), ids=lambda facts: facts["tag"])
+def test_rules_of_recorded_sites(facts):
+    p2p_json = facts["p2p.json"]
+    if p2p_json is None:
+        assert site_rules({}, None) is None
+    elif "filter" not in p2p_json:
+        with pytest.raises(BadRules, match="there is no filter"):
+            from_file(p2p_json)
+    else:
+        rules = from_file(p2p_json)
+        assert rules.filter.pattern == p2p_json["filter"]
+        assert rules.freq_limit == p2p_json.get("freq_limit")
+        assert rules.size_limit == p2p_json.get("size_limit")
+
+
+def test_all_keys():
+    rules = parse_rules(
+        {
+            "filter": "x",
+            "freq_limit": 3,
+            "size_limit": 40,
+            "signed_only": ["1b", "1a", "1b"],
+            "cert_signers": {"rig.bit": ["1i", "1j"], "zeroid.bit": "1k"},
+            "valid_timeout": 2.5,
+            "something new": [1],
+        }
+    )
+    assert rules.filter.passes("x")
+    assert (rules.freq_limit, rules.size_limit, rules.valid_timeout) == (3.0, 40, 2.5)
+    assert list(rules.signed_only) == ["1b", "1a"]
+    assert rules.cert_signers == {"rig.bit": ("1i", "1j"), "zeroid.bit": ("1k",)}
+
+
+def test_what_is_left_out():
+    rules = parse_rules(ANY)
+    assert rules.freq_limit is None
+    assert rules.size_limit is None
+    assert rules.signed_only is False
+    assert rules.cert_signers == {}
+    assert rules.valid_timeout == DEFAULT_VALID_TIMEOUT
+    nothing = dict.fromkeys(
+        ("freq_limit", "size_limit", "signed_only", "cert_signers", "valid_timeout")
+    )
+    same = parse_rules(ANY | nothing)
+    assert (same.freq_limit, same.size_limit, same.signed_only) == (None, None, False)
+    assert same.valid_timeout == DEFAULT_VALID_TIMEOUT
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_signed_only_may_be_true_or_false(value):
+    assert parse_rules(ANY | {"signed_only": value}).signed_only is value
+
+
+def test_signed_only_may_be_one_address():
+    assert list(parse_rules(ANY | {"signed_only": "1abc"}).signed_only) == ["1abc"]
+
+
+def test_zero_is_a_number():
+    zero = dict.fromkeys(("freq_limit", "size_limit", "valid_timeout"), 0)
+    rules = parse_rules(ANY | zero)
+    assert (rules.freq_limit, rules.size_limit, rules.valid_timeout) == (0, 0, 0)
+
+
+def test_a_verdict_is_not_waited_for_longer_than_a_minute():
+    assert parse_rules(ANY | {"valid_timeout": 60}).valid_timeout == MAX_VALID_TIMEOUT
+    with pytest.raises(BadRules, match="valid_timeout must be a number from 0 to 60"):
+        parse_rules(ANY | {"valid_timeout": 60.1})
+
+
+@pytest.mark.parametrize("key", ["freq_limit", "size_limit", "valid_timeout"])
+@pytest.mark.parametrize("value", [-1, "3", True, [], {}, math.nan, math.inf, -0.1, 10**30])
+def test_bad_numbers_are_named(key, value):
+    with pytest.raises(BadRules, match=f"^{key} must be a number"):
+        parse_rules(ANY | {key: value})
+
+
+@pytest.mark.parametrize("value", [1, 1.5, {}, {"a": 1}, [1], [None], [["1a"]], ["1a"] * 10_001])
+def test_bad_signers_are_named(value):
+    with pytest.raises(BadRules, match=r"^signed_only must be an address or a list"):
+        parse_rules(ANY | {"signed_only": value})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1, "1a", ["1a"], True, {"a": 1}, {"a": [1]}, {"a": None}, dict.fromkeys(range(10_001))],
+)
+def test_bad_issuers_are_named(value):
+    with pytest.raises(BadRules, match=r"^cert_signers must be"):
+        parse_rules(ANY | {"cert_signers": value})
+
+
+@pytest.mark.parametrize("values", [{}, {"filter": None}, {"freq_limit": 1}])
+def test_without_a_filter_a_site_takes_no_messages(values):
+    with pytest.raises(BadRules, match="there is no filter"):
+        parse_rules(values)
+
+
+@pytest.mark.parametrize("pattern", [5, "(", "(?=a)", "a" * 5000])
+def test_a_bad_filter_is_a_bad_rule(pattern):
+    with pytest.raises(BadRules, match="filter"):
+        parse_rules({"filter": pattern})
+
+
+# Where they come from.
+
+
+def test_the_file_counts_before_the_old_keys():
+    content = {"p2p_filter": "old", "p2p_size_limit": 5}
+    rules = site_rules(content, b'{"filter": "new"}')
+    assert rules.filter.pattern == "new"
+    assert rules.size_limit is None
+
+
+def test_a_bad_file_is_not_replaced_by_the_old_keys():
+    with pytest.raises(BadRules):
+        site_rules({"p2p_filter": ".*"}, b"{}")
+
+
+def test_old_keys_of_content_json():
+    content = {
+        "address": "1abc",
+        "p2p_filter": "x",
+        "p2p_freq_limit": 3,
+        "p2p_size_limit": 40,
+        "p2p_signed_only": True,
+    }
+    rules = site_rules(content, None)
+    assert rules.filter.pattern == "x"
+    assert (rules.freq_limit, rules.size_limit, rules.signed_only) == (3, 40, True)
+
+
+def test_a_site_without_either_has_no_rules():
+    content = {"address": "1abc", "filter": ".*", "signed_only": True}
+    assert site_rules(content, None) is None
+    with pytest.raises(BadRules):
+        site_rules(content | {"p2p_freq_limit": 1}, None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", b"[]", b"1", b"\xff", b'{"filter": NaN}', b"[" * 60_000, b'{"a": 1e999}'],
+    ids=lambda data: repr(data)[:20],
+)
+def test_a_file_that_is_no_json_map_is_named(data):
+    with pytest.raises(BadRules, match=r"^p2p\.json is no JSON"):
+        site_rules({}, data)
+
+
+def test_a_large_file_is_refused():
+    fitting = b'{"filter": ".*"}'.ljust(FILE_LIMIT)
+    assert site_rules({}, fitting).filter.pattern == ".*"
+    with pytest.raises(BadRules, match="is over 65536 bytes"):
+        site_rules({}, fitting + b" ")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters(), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=200)
+@given(
+    st.binary(max_size=40)
+    | st.fixed_dictionaries(
+        {"filter": st.just(".*") | json_values},
+        optional=dict.fromkeys(
+            ["freq_limit", "size_limit", "signed_only", "cert_signers", "valid_timeout"],
+            st.integers(-1, 99) | json_values,
+        ),
+    ).map(lambda values: json.dumps(values).encode())
+)
+def test_any_file_has_rules_or_bad_ones(data):
+    try:
+        rules = site_rules({}, data)
+    except BadRules as problem:
+        assert str(problem)
+        return
+    assert 0 <= rules.valid_timeout <= MAX_VALID_TIMEOUT
+    assert rules.filter.passes('"x"') in (True, False)

@@ -1,0 +1,624 @@
+import json
+import pathlib
+
+import attrs
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from zeromsg.crypto.cert import Certificate, cert_subject
+from zeromsg.crypto.keys import PrivateKey
+from zeromsg.crypto.signing import message_text as signed_text
+from zeromsg.crypto.signing import sign
+from zeromsg.errors import ClientError, TheirMistake
+from zeromsg.policy.rate import Frequency
+from zeromsg.policy.rules import BadRules, Rules, parse_rules, site_rules
+from zeromsg.policy.seen import Met, Seen
+from zeromsg.policy.validation import (
+    Accepted,
+    Rejected,
+    Subject,
+    no_rules,
+    validate,
+    validate_own,
+)
+from zeromsg.wire.names import ALREADY_RECEIVED, PEER_BROADCAST, PEER_SEND, THANKS, UNKNOWN_SITE
+from zeromsg.wire.packing import pack
+from zeromsg.wire.peer_messages import Envelope, envelope_digest, parse_body, parse_envelope
+
+VECTORS = pathlib.Path(__file__).parents[1] / "vectors"
+PEERMESSAGE = json.loads((VECTORS / "peermessage.json").read_text())
+CASES = PEERMESSAGE["cases"]
+
+SITE = "1AZ4ebLz3hnvmz5QTc2YHxxN4z94Bvw62y"
+ALICE = PrivateKey.from_wif(PEERMESSAGE["keys"]["user1"]["privatekey"])
+BOB = PrivateKey.from_wif(PEERMESSAGE["keys"]["user2"]["privatekey"])
+ISSUER = PrivateKey.from_wif(PEERMESSAGE["keys"]["issuer"]["privatekey"])
+
+
+def with_bytes(value):
+    """The value of a vector, where bytes are written as {"$bin": hex}."""
+    if isinstance(value, list):
+        return [with_bytes(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$bin" in value:
+        return bytes.fromhex(value["$bin"])
+    return {key: with_bytes(item) for key, item in value.items()}
+
+
+class Receiver:
+    """What a node does with a peer message up to its answer, as routing/inbound.py does it.
+
+    sites: addresses to rules, None for a site that takes no messages.
+    """
+
+    def __init__(self, sites):
+        self.sites = sites
+        self.seen = Seen()
+        self.frequencies = {site: Frequency() for site in sites}
+
+    def arrived(self, cmd, params, neighbour, now):
+        """The answer and the points of its sender."""
+        try:
+            envelope = parse_envelope(params)
+        except TheirMistake as mistake:
+            return {"error": str(mistake)}, mistake.points
+        met = self.seen.get(envelope.digest)
+        if met is not None and not (met is Met.UNSIGNED and envelope.signature):
+            return {"warning": ALREADY_RECEIVED}, 0
+        verdict = self.judge(cmd, envelope, neighbour, now)
+        if isinstance(verdict, Rejected):
+            if verdict.final:
+                self.seen.add(envelope.digest, Met.REFUSED, now)
+            return {"error": verdict.text}, verdict.points
+        met = Met.SIGNED if verdict.signed_by else Met.UNSIGNED
+        self.seen.add(envelope.digest, met, now)
+        return {"ok": THANKS}, 0
+
+    def judge(self, cmd, envelope, neighbour, now):
+        try:
+            body = parse_body(envelope.raw)
+        except TheirMistake as mistake:
+            return Rejected("raw", mistake.points, str(mistake), final=True)
+        if cmd == PEER_BROADCAST and body.broadcast is False:
+            return Rejected("kind", 7, "This message was not meant to be broadcast", final=False)
+        if body.site not in self.sites:
+            return Rejected("site", 0, UNKNOWN_SITE, final=False)
+        rules = self.sites[body.site]
+        if rules is None:
+            return no_rules(body.site)
+        frequency = self.frequencies[body.site]
+        return validate(envelope, body, rules, frequency, neighbour, now)
+
+
+def rules_of(p2p_json):
+    try:
+        return site_rules({}, None if p2p_json is None else json.dumps(p2p_json).encode())
+    except BadRules:
+        return None
+
+
+def play(cases):
+    """Our answers to the recorded requests, in their order."""
+    sites = {site: rules_of(facts["p2p.json"]) for site, facts in PEERMESSAGE["sites"].items()}
+    receiver, now, answers = Receiver(sites), 0.0, []
+    for number, case in enumerate(cases):
+        now += 3.1 if "after 3.1s" in case["name"] else 0.2
+        shared = case["connection"].startswith("shared:")
+        neighbour = case["connection"] if shared else f"own:{number}"
+        answers.append(receiver.arrived(case["cmd"], with_bytes(case["params"]), neighbour, now))
+    return answers
+
+
+# Where we answer otherwise than a node with the PeerMessage plugin, on purpose: ours, and why.
+NO_RAW = "raw is no JSON map with message and site"
+UNANSWERED = "the plugin crashes and never answers; a peer then asks again, so we say why"
+UNSEEN = "a copy that was refused for its signature does not shadow the good one"
+DIFFERENCES = {
+    "sig without pipe": ({"error": "Invalid signature"}, 7, UNANSWERED),
+    "sig bad base64": ({"error": "Invalid signature"}, 7, UNANSWERED),
+    "cert 3 items": ({"error": "Invalid signature certificate"}, 7, UNANSWERED),
+    "nonce missing": ({"error": "nonce is no short text or whole number"}, 7, UNANSWERED),
+    "raw non-ascii": ({"error": "raw and nonce must be ASCII"}, 7, UNANSWERED),
+    "raw not json": ({"error": "raw is no JSON"}, 7, UNANSWERED),
+    "raw without message": ({"error": NO_RAW}, 7, UNANSWERED),
+    "raw without site": ({"error": NO_RAW}, 7, UNANSWERED),
+    "trace None": ({"error": "trace is no list"}, 7, UNANSWERED),
+    "unknown site": ({"error": "Unknown site"}, 0, UNANSWERED),
+    "unsafe filter pattern": (
+        {"error": "Invalid message for site 1HMNmT1QT1z7Z99RAL5Qsf6jUB95D6XNd8: x"},
+        5,
+        "the plugin takes few patterns, for fear of backtracking; RE2 has none",
+    ),
+    "signature missing": ({"ok": "thx"}, 0, "it counts as none, like nil; the plugin crashes"),
+    "raw as bin": (
+        {"error": "raw is no text"},
+        7,
+        "the plugin hashes its Python spelling, b'...', so nodes would disagree on the hash",
+    ),
+    "raw as bin, signed": ({"error": "raw is no text"}, 7, "likewise"),
+    "freq: next valid one is too fast": (
+        {"ok": "thx"},
+        0,
+        "only accepted messages start the clock, and signed ones start their signer's",
+    ),
+    "then the genuine copy": ({"ok": "thx"}, 0, UNSEEN),
+    "then the signed original": (
+        {"ok": "thx"},
+        0,
+        "what was taken as unsigned is told again as signed",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "ours"),
+    list(zip(CASES, play(CASES), strict=True)),
+    ids=[case["name"] for case in CASES],
+)
+def test_answers_are_those_of_a_real_node_but_for_known_differences(case, ours):
+    theirs = (case["reply"], case["bad_points"])
+    answer, points, _ = DIFFERENCES.get(case["name"], (*theirs, ""))
+    assert ours == (answer, points)
+    assert (ours == theirs) is (case["name"] not in DIFFERENCES)
+
+
+def test_every_known_difference_is_among_the_cases():
+    assert len(CASES) == 68
+    assert DIFFERENCES.keys() <= {case["name"] for case in CASES}
+
+
+# Single checks.
+
+ANY = {"filter": ".*"}
+
+
+def envelope_of(message="x", key=None, cert=None, raw=None, signature=None, **values):
+    """An envelope as a node of ours or the plugin's would make it."""
+    if raw is None:
+        raw = json.dumps({"message": message, "immediate": False, "site": SITE, **values})
+    digest = envelope_digest("1", raw)
+    if signature is None:
+        signature = ""
+        if key is not None:
+            text = signed_text(key.address, digest.hex(), raw)
+            signature = f"{key.address}|{sign(text, key)}"
+    return Envelope(raw, "1", signature, cert, None, digest)
+
+
+def certificate_of(key, name="alice", issuer="rig.bit", signer=ISSUER):
+    cert = Certificate("web", name, issuer, "")
+    return attrs.evolve(cert, cert_sign=sign(cert_subject(key.address, cert), signer))
+
+
+def verdict_on(envelope, p2p_json, frequency=None, neighbour="192.0.2.1", now=0.0):
+    rules = p2p_json if isinstance(p2p_json, Rules) else parse_rules(p2p_json)
+    body = parse_body(envelope.raw)
+    return validate(envelope, body, rules, frequency or Frequency(), neighbour, now)
+
+
+def check_of(verdict):
+    return verdict.check if isinstance(verdict, Rejected) else "accepted"
+
+
+def test_an_unsigned_message_is_accepted():
+    assert verdict_on(envelope_of(), ANY) == Accepted("", None)
+
+
+def test_a_signed_message_is_accepted_as_its_signers():
+    assert verdict_on(envelope_of(key=ALICE), ANY) == Accepted(ALICE.address, None)
+
+
+def test_a_certificate_is_accepted_as_a_value():
+    cert = certificate_of(ALICE)
+    signers = ANY | {"cert_signers": {"rig.bit": [BOB.address, ISSUER.address]}}
+    as_text = cert.to_wire()
+    as_bytes = [item.encode() for item in as_text]
+    for wire in (as_text, as_bytes):
+        verdict = verdict_on(envelope_of(key=ALICE, cert=wire), signers)
+        assert verdict == Accepted(ALICE.address, cert)
+        assert verdict.cert.user_id == "alice@rig.bit"
+
+
+@pytest.mark.parametrize(
+    "cert",
+    [
+        certificate_of(BOB).to_wire(),
+        certificate_of(ALICE, signer=BOB).to_wire(),
+        certificate_of(ALICE, issuer="other.bit").to_wire(),
+        [*certificate_of(ALICE).to_wire(), "more"],
+        *("text", b"bytes", {}, [], 0, False, [1, 2, 3, 4], ["web", "alice", "rig.bit", "\udcff"]),
+        ["web", "alice", "rig.bit", b"\xff"],
+    ],
+    ids=lambda cert: repr(cert)[:30],
+)
+def test_a_bad_certificate_is_refused(cert):
+    signers = ANY | {"cert_signers": {"rig.bit": ISSUER.address}}
+    verdict = verdict_on(envelope_of(key=ALICE, cert=cert), signers)
+    assert verdict == Rejected("certificate", 7, "Invalid signature certificate", final=False)
+
+
+def test_a_certificate_needs_a_site_that_takes_it():
+    cert = certificate_of(ALICE).to_wire()
+    assert check_of(verdict_on(envelope_of(key=ALICE, cert=cert), ANY)) == "certificate"
+
+
+@pytest.mark.parametrize(
+    "signature",
+    ["garbage", "|", f"{ALICE.address}|", f"{ALICE.address}|notbase64!!", "a|b|c", "\x00", " "],
+)
+def test_a_bad_signature_is_refused(signature):
+    verdict = verdict_on(envelope_of(signature=signature), ANY)
+    assert verdict == Rejected("signature", 7, "Invalid signature", final=False)
+
+
+def test_a_signature_holds_for_its_own_message_and_signer_only():
+    good = envelope_of(key=ALICE)
+    _, _, base64 = good.signature.partition("|")
+    other = envelope_of(message="y", signature=good.signature)
+    renamed = envelope_of(signature=f"{BOB.address}|{base64}")
+    assert check_of(verdict_on(other, ANY)) == "signature"
+    assert check_of(verdict_on(renamed, ANY)) == "signature"
+
+
+def test_a_copy_stripped_of_its_signature_is_known_by_the_signer_in_raw():
+    whole = envelope_of(key=ALICE, signer=ALICE.address)
+    stripped = envelope_of(raw=whole.raw)
+    verdict = verdict_on(stripped, ANY)
+    assert verdict == Rejected("signature", 7, "Invalid signature", final=False)
+    assert verdict_on(whole, ANY) == Accepted(ALICE.address, None)
+
+
+def test_a_copy_signed_by_somebody_else_is_known_too():
+    assert check_of(verdict_on(envelope_of(key=BOB, signer=ALICE.address), ANY)) == "signature"
+
+
+def test_size_counts_the_message_as_json():
+    limits = ANY | {"size_limit": 8}
+    assert verdict_on(envelope_of({"a": 1}), limits) == Accepted("", None)
+    assert verdict_on(envelope_of("\u00e9"), limits) == Accepted("", None)
+    text = f"Too big message from {SITE}"
+    assert verdict_on(envelope_of({"a": 10}), limits) == Rejected("size", 7, text, final=True)
+    # raw may spell it shorter than we measure it.
+    compact = envelope_of(raw=f'{{"message":[1,2,3],"site":"{SITE}"}}')
+    assert check_of(verdict_on(compact, limits)) == "size"
+
+
+def test_the_filter_sees_the_message_as_json():
+    rules = {"filter": '."a": \\[1, "..00e9'}
+    assert verdict_on(envelope_of({"a": [1, "\u00e9"]}), rules) == Accepted("", None)
+    verdict = verdict_on(envelope_of({"b": None}), rules)
+    text = f"Invalid message for site {SITE}: {{'b': None}}"
+    assert verdict == Rejected("filter", 5, text, final=True)
+
+
+def test_a_refusal_repeats_the_beginning_of_the_message_only():
+    verdict = verdict_on(envelope_of("x" * 10_000), {"filter": "y"})
+    assert verdict.text == f"Invalid message for site {SITE}: " + "x" * 200
+
+
+@pytest.mark.parametrize("message", ["\ud800", {"\udfff": ["\udc00"]}, "h\u00e9 \U0001f600"])
+def test_a_refusal_can_be_written_whatever_the_message_was(message):
+    verdict = verdict_on(envelope_of(message), {"filter": "y"})
+    assert check_of(verdict) == "filter"
+    pack({"error": verdict.text})
+
+
+def test_a_refusal_keeps_letters():
+    verdict = verdict_on(envelope_of("h\u00e9"), {"filter": "y"})
+    assert verdict.text.endswith(": h\u00e9")
+
+
+@pytest.mark.parametrize(
+    ("signed_only", "key", "text"),
+    [
+        (True, None, "Not signed message"),
+        (True, ALICE, None),
+        (False, None, None),
+        (None, None, None),
+        (ALICE.address, ALICE, None),
+        ([BOB.address, ALICE.address], ALICE, None),
+        (ALICE.address, None, f"Message signature is invalid:  not in ['{ALICE.address}']"),
+        (
+            [BOB.address, ISSUER.address],
+            ALICE,
+            f"Message signature is invalid: {ALICE.address} not in "
+            f"['{BOB.address}', '{ISSUER.address}']",
+        ),
+        ([], ALICE, f"Message signature is invalid: {ALICE.address} not in []"),
+        ([""], None, "Message signature is invalid:  not in ['']"),
+    ],
+)
+def test_who_may_write(signed_only, key, text):
+    verdict = verdict_on(envelope_of(key=key), ANY | {"signed_only": signed_only})
+    if text is None:
+        assert verdict == Accepted(key.address if key else "", None)
+    else:
+        assert verdict == Rejected("signed-only", 5, text, final=False)
+
+
+def test_a_refusal_names_ten_of_those_who_may_write():
+    names = [f"name{number}" for number in range(50)]
+    verdict = verdict_on(envelope_of(key=ALICE), ANY | {"signed_only": names})
+    assert verdict.text.endswith(f"not in {names[:10]}")
+
+
+# Rates.
+
+SLOW = ANY | {"freq_limit": 10}
+
+
+def test_unsigned_messages_are_rated_by_neighbour():
+    frequency = Frequency()
+    assert verdict_on(envelope_of("1"), SLOW, frequency, "a", 0.0) == Accepted("", None)
+    again = verdict_on(envelope_of("2"), SLOW, frequency, "a", 9.9)
+    assert again == Rejected("rate", 2, f"Too fast messages from {SITE}", final=False)
+    assert verdict_on(envelope_of("2"), SLOW, frequency, "b", 9.9) == Accepted("", None)
+    assert verdict_on(envelope_of("2"), SLOW, frequency, "a", 10.0) == Accepted("", None)
+
+
+def test_signed_messages_are_rated_by_signer_wherever_they_come_from():
+    frequency = Frequency()
+    first, second = envelope_of("1", ALICE), envelope_of("2", ALICE)
+    assert check_of(verdict_on(first, SLOW, frequency, "a", 0.0)) == "accepted"
+    again = verdict_on(second, SLOW, frequency, "b", 9.9)
+    assert again == Rejected("signer-rate", 2, f"Too fast messages from {SITE}", final=False)
+    other = envelope_of("3", BOB)
+    assert check_of(verdict_on(other, SLOW, frequency, "a", 9.9)) == "accepted"
+    assert check_of(verdict_on(second, SLOW, frequency, "b", 10.0)) == "accepted"
+
+
+def test_signed_messages_of_others_do_not_slow_their_relay():
+    frequency = Frequency()
+    assert check_of(verdict_on(envelope_of("1", ALICE), SLOW, frequency, "a", 0.0)) == "accepted"
+    assert check_of(verdict_on(envelope_of("2"), SLOW, frequency, "a", 0.0)) == "accepted"
+    assert check_of(verdict_on(envelope_of("3", BOB), SLOW, frequency, "a", 0.0)) == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("bad", "check"),
+    [
+        (envelope_of("x" * 100), "size"),
+        (envelope_of("no"), "filter"),
+        (envelope_of("x", signature=f"{ALICE.address}|"), "signature"),
+        (envelope_of("x", ALICE, cert=[]), "certificate"),
+        (envelope_of("x", BOB), "signed-only"),
+        (envelope_of("x"), "signed-only"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_was_refused_starts_no_clock(bad, check):
+    rules = {"filter": '"x', "size_limit": 50, "freq_limit": 10, "signed_only": ALICE.address}
+    frequency = Frequency()
+    assert check_of(verdict_on(bad, rules, frequency, "a", 0.0)) == check
+    for sender in ("a", ALICE.address, BOB.address, ""):
+        assert frequency.allows(sender, 10, 0.1)
+
+
+def test_what_came_too_fast_does_not_start_the_clock_again():
+    frequency = Frequency()
+    times = (0.0, 9.0, 10.0)
+    checks = [check_of(verdict_on(envelope_of(), SLOW, frequency, "a", now)) for now in times]
+    assert checks == ["accepted", "rate", "accepted"]
+
+
+def test_without_a_limit_nobody_is_too_fast():
+    frequency = Frequency()
+    for _ in range(3):
+        assert check_of(verdict_on(envelope_of(), ANY, frequency, "a", 0.0)) == "accepted"
+
+
+def test_cheap_checks_come_first():
+    """A message with everything wrong is refused for the next thing each time one is mended."""
+    strict = {"filter": '"x', "size_limit": 10, "freq_limit": 10, "signed_only": [BOB.address]}
+    frequency = Frequency()
+    frequency.spoke("a", 0.0)
+    unsigned = [
+        (envelope_of("y" * 20), "a", "size"),
+        (envelope_of("y"), "a", "rate"),
+        (envelope_of("y"), "b", "filter"),
+        (envelope_of("x", signer=BOB.address), "b", "signature"),
+        (envelope_of("x"), "b", "signed-only"),
+    ]
+    frequency.spoke(BOB.address, 0.0)
+    signed = [
+        (envelope_of("y", ALICE, cert=[], signer=BOB.address), "b", "filter"),
+        (envelope_of("x", ALICE, cert=[], signer=BOB.address), "b", "signature"),
+        (envelope_of("x", ALICE, cert=[]), "b", "certificate"),
+        (envelope_of("x", ALICE), "b", "signed-only"),
+        (envelope_of("x", BOB), "b", "signer-rate"),
+    ]
+    for envelope, neighbour, check in unsigned + signed:
+        assert check_of(verdict_on(envelope, strict, frequency, neighbour, 1.0)) == check
+
+
+# Met again.
+
+
+def arrivals(p2p_json, *arriving):
+    """Answers to envelopes that come at these times from one neighbour."""
+    receiver = Receiver({SITE: parse_rules(p2p_json)})
+    answers = []
+    for envelope, now in arriving:
+        answer, _ = receiver.arrived(PEER_SEND, envelope.to_wire(), "a", now)
+        answers.append(next(iter(answer)))
+    return answers
+
+
+def test_a_spoilt_copy_does_not_shadow_the_good_one():
+    cert = certificate_of(ALICE).to_wire()
+    rules = ANY | {"cert_signers": {"rig.bit": ISSUER.address}, "signed_only": True}
+    good = envelope_of(key=ALICE, cert=cert)
+    spoilt = [
+        envelope_of(signature=f"{ALICE.address}|x"),
+        envelope_of(key=ALICE, cert=["web", "mallory", "rig.bit", cert[3]]),
+        envelope_of(),
+    ]
+    for copy in spoilt:
+        assert copy.digest == good.digest
+        answers = arrivals(rules, (copy, 0), (good, 1), (good, 2), (copy, 3))
+        assert answers == ["error", "ok", "warning", "warning"]
+
+
+def test_what_came_too_fast_may_come_again():
+    first, second = envelope_of("1"), envelope_of("2")
+    answers = arrivals(SLOW, (first, 0), (second, 1), (second, 11), (second, 12))
+    assert answers == ["ok", "error", "ok", "warning"]
+
+
+@pytest.mark.parametrize("rules", [{"filter": "no"}, ANY | {"size_limit": 1}])
+def test_what_is_wrong_in_raw_is_wrong_in_every_copy(rules):
+    assert arrivals(rules, (envelope_of(), 0), (envelope_of(), 1)) == ["error", "warning"]
+    # Even a signed one, which is not looked at.
+    answers = arrivals(rules, (envelope_of(), 0), (envelope_of(key=ALICE), 1))
+    assert answers == ["error", "warning"]
+
+
+def test_what_was_taken_as_unsigned_is_told_again_as_signed():
+    unsigned, signed = envelope_of(), envelope_of(key=ALICE)
+    spoilt = envelope_of(signature=f"{ALICE.address}|x")
+    answers = arrivals(
+        ANY, (unsigned, 0), (unsigned, 1), (spoilt, 2), (signed, 3), (signed, 4), (unsigned, 5)
+    )
+    assert answers == ["ok", "warning", "error", "ok", "warning", "warning"]
+
+
+# What strangers send.
+
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=8).map(lambda data: data.decode("utf-8", "surrogateescape"))
+    | st.binary(max_size=8)
+)
+wild = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=6,
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters(), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+raws = st.fixed_dictionaries(
+    {"message": json_values, "site": st.just(SITE) | json_values},
+    optional={
+        "to": json_values,
+        "broadcast": json_values,
+        "signer": st.just(ALICE.address) | json_values,
+        "timestamp": json_values,
+        "peer_count": json_values,
+    },
+).map(json.dumps)
+GENUINE = envelope_of(key=ALICE)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {"raw": st.just(GENUINE.raw) | raws | wild, "nonce": st.just("1") | wild},
+        optional={
+            "signature": st.just(GENUINE.signature) | wild,
+            "cert": st.just(certificate_of(ALICE).to_wire()) | st.lists(wild, max_size=5) | wild,
+            "trace": st.lists(st.text(), max_size=3) | wild,
+        },
+    ),
+    st.sampled_from([PEER_BROADCAST, PEER_SEND]),
+    st.sampled_from(
+        [
+            ANY,
+            {"filter": "x", "size_limit": 5},
+            ANY | {"signed_only": True, "freq_limit": 1},
+            ANY | {"signed_only": BOB.address, "cert_signers": {"rig.bit": [ISSUER.address]}},
+        ]
+    ),
+)
+@example({"raw": json.dumps({"message": "\ud800", "site": SITE}), "nonce": "1"}, PEER_SEND, ANY)
+def test_whatever_a_stranger_sends_gets_an_answer_that_can_be_written(params, cmd, p2p_json):
+    receiver = Receiver({SITE: parse_rules(p2p_json)})
+    answer, points = receiver.arrived(cmd, params, "a", 0.0)
+    pack(answer)
+    assert 0 <= points <= 7
+    if "ok" in answer:
+        # It will be relayed.
+        assert parse_envelope(parse_envelope(params).to_wire()) == parse_envelope(params)
+        pack(parse_envelope(params).to_wire())
+
+
+# What our own clients want to send.
+
+
+def own(message="x", signed_by="", p2p_json=ANY, frequency=None, now=0.0):
+    rules = parse_rules(p2p_json)
+    text = json.dumps(message)
+    frequency = frequency or Frequency()
+    subject = Subject(SITE, message, text, None, "self", ours=True)
+    return validate_own(subject, Accepted(signed_by, None), rules, frequency, now, now)
+
+
+def told(rejected):
+    refusal = rejected.to_client()
+    assert isinstance(refusal, ClientError)
+    return str(refusal)
+
+
+def test_what_the_rules_allow_is_not_refused():
+    assert own() is None
+
+
+@pytest.mark.parametrize(
+    ("message", "rules", "sentence"),
+    [
+        ("x" * 100, {"size_limit": 50}, "too-big: Too big message"),
+        ({"a": "no"}, {"filter": "x"}, f"invalid: Invalid message for site {SITE}: {{'a': 'no'}}"),
+        ("x", {"signed_only": True}, "unsigned: Not signed message"),
+        (
+            "x",
+            {"signed_only": BOB.address},
+            f"unsigned: Message signature is invalid:  not in ['{BOB.address}']",
+        ),
+    ],
+)
+def test_clients_are_told_why_in_the_words_of_the_plugin(message, rules, sentence):
+    assert told(own(message, p2p_json=ANY | rules)) == sentence
+
+
+def test_clients_are_held_to_the_rate_together():
+    frequency = Frequency()
+    assert own(p2p_json=SLOW, frequency=frequency) is None
+    again = own(p2p_json=SLOW, frequency=frequency, now=9.9)
+    assert told(again) == "too-fast: Too fast messages"
+    assert own(p2p_json=SLOW, frequency=frequency, now=10.0) is None
+    # Signed messages have the rate of their signer, as at the receivers.
+    assert own(signed_by=ALICE.address, p2p_json=SLOW, frequency=frequency, now=10.0) is None
+    assert own(signed_by=ALICE.address, p2p_json=SLOW, frequency=frequency, now=10.1) is not None
+    assert not frequency.allows("self", 10, 10.1)
+
+
+def test_a_refusal_does_not_use_up_the_rate():
+    frequency = Frequency()
+    assert own("x" * 100, p2p_json=SLOW | {"size_limit": 50}, frequency=frequency) is not None
+    assert own(p2p_json=SLOW, frequency=frequency) is None
+
+
+def test_who_may_write_is_checked_before_sending():
+    rules = ANY | {"signed_only": [ALICE.address]}
+    assert own(signed_by=ALICE.address, p2p_json=rules) is None
+    assert own(signed_by=BOB.address, p2p_json=rules).check == "signed-only"
+
+
+def test_a_site_without_rules():
+    refused = no_rules(SITE)
+    text = f"Site {SITE} doesn't support P2P messages"
+    assert refused == Rejected("rules", 5, text, final=False)
+    assert told(refused) == f"unsupported: {text}"
+
+
+@pytest.mark.parametrize("check", ["filter", "signature", "certificate", "raw", "new one"])
+def test_other_checks_are_called_invalid(check):
+    assert Rejected(check, 5, "text", final=True).to_client().code == "invalid"

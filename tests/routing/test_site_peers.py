@@ -1,0 +1,275 @@
+"""Introductions, membership, addresses of further peers."""
+
+import pytest
+
+from zeromsg.routing.site_peers import KNOWN_LIMIT, PEX_LIMIT
+from zeromsg.wire.values import PeerAddress, pack_address
+
+ONION = "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion"
+
+
+def members(net, number, site):
+    return net.nodes[number].node.site_peers.members(site)
+
+
+def known(net, number, site):
+    return [str(address) for address in net.nodes[number].node.site_peers.known(site)]
+
+
+def pex(one, site, peers=(), need=5, **more):
+    packed = [pack_address(PeerAddress.parse(peer)) for peer in peers]
+    return one.ask("pex", {"site": site, "peers": packed, "need": need, **more})
+
+
+def test_each_connection_is_introduced_for_every_site(network, stranger):
+    net = network(1)
+    sites = [net.site() for _ in range(3)]
+    one = stranger(net)
+    assert [params["site"] for params in one.asked("pex")] == sites
+    assert all(
+        isinstance(params["peers"], list) and params["need"] == 5 for params in one.asked("pex")
+    )
+
+
+def test_introductions_are_repeated_every_twenty_minutes(network, stranger):
+    net = network(1)
+    net.site()
+    one = stranger(net)
+    net.advance(20 * 60 - 2)
+    assert len(one.asked("pex")) == 1
+    net.advance(2)
+    assert len(one.asked("pex")) == 2
+    net.advance(20 * 60)
+    assert len(one.asked("pex")) == 3
+
+
+def test_a_new_site_is_told_to_the_links_there_are(network, stranger):
+    net = network(2)
+    site = net.site(holders=[0])
+    one = stranger(net, 1)
+    net.connect_all()
+    net.join(1, site)
+    assert [params["site"] for params in one.asked("pex")] == [site]
+
+
+def test_an_introduction_makes_members_on_both_sides(network):
+    net = network(2)
+    shared, alone = net.site(), net.site(holders=[0])
+    net.connect_all()
+    assert [len(members(net, number, shared)) for number in (0, 1)] == [1, 1]
+    assert members(net, 0, alone) == []
+
+
+def test_a_zeronet_node_is_asked_for_three_foreign_sites_only(network, stranger):
+    """Each costs us five points over there."""
+    net = network(1)
+    for _ in range(6):
+        net.site()
+    one = stranger(net, respond=lambda cmd, params: {"error": "Unknown site"})
+    assert len(one.asked("pex")) == 3
+
+
+def test_a_zeromsg_node_is_asked_for_all(network, stranger):
+    net = network(1)
+    for _ in range(6):
+        net.site()
+    one = stranger(
+        net, respond=lambda cmd, params: {"error": "Unknown site"}, zeromsg={"version": 1}
+    )
+    assert len(one.asked("pex")) == 6
+
+
+def test_sites_that_a_zeromsg_peer_does_not_hold_cost_nothing_between_them(network):
+    net = network(2)
+    for number in range(8):
+        net.site(holders=[number % 2])
+    net.connect_all()
+    for number in (0, 1):
+        scoring = net.nodes[number].node.scoring
+        other = net.nodes[1 - number].address.host
+        assert scoring.points(other, net.clock.seconds()) == 0
+
+
+def test_a_member_that_leaves_is_none_any_more(network):
+    net = network(2)
+    site = net.site()
+    net.connect_all()
+    net.stop(1)
+    net.advance(1)
+    assert members(net, 0, site) == []
+
+
+@pytest.mark.parametrize(
+    ("cmd", "params"),
+    [
+        ("pex", {"peers": [], "need": 1}),
+        ("listModified", {"since": 0}),
+        ("getFile", {"inner_path": "content.json", "location": 0}),
+        ("streamFile", {"inner_path": "content.json", "location": 0}),
+        ("getHashfield", {}),
+        ("setHashfield", {"hashfield_raw": b""}),
+        ("update", {"inner_path": "content.json", "body": b"{}"}),
+    ],
+)
+def test_whoever_asks_about_a_site_takes_part_in_it(network, stranger, cmd, params):
+    net = network(1)
+    site, other = net.site(), net.site()
+    one = stranger(net, respond=lambda cmd, params: {"error": "Unknown site"})
+    assert members(net, 0, site) == []
+    one.ask(cmd, {"site": site, **params})
+    assert len(members(net, 0, site)) == 1
+    assert members(net, 0, other) == []
+
+
+def test_a_node_that_asked_is_told_of_messages_even_with_a_closed_port(network, stranger):
+    net = network(1)
+    site = net.site()
+    one = stranger(net, respond=lambda cmd, params: {"error": "Unknown site"})
+    pex(one, site)
+    net.client(0, site).call("peerBroadcast", {"message": "x"})
+    net.advance(1)
+    assert one.broadcasts() == ["x"]
+    # It can't be dialled, so nobody is told of it.
+    assert known(net, 0, site) == []
+
+
+def test_addresses_are_learnt_from_requests_and_answers(network, stranger):
+    net = network(1)
+    site = net.site()
+    told = pack_address(PeerAddress.parse("203.0.113.50:5"))
+
+    def respond(cmd, params):
+        return {"peers": [told], "peers_ipv6": [], "peers_onion": []}
+
+    one = stranger(net, port=7, respond=respond)
+    assert known(net, 0, site) == ["203.0.113.50:5", "203.0.113.9:7"]
+    pex(
+        one,
+        site,
+        ["203.0.113.51:5"],
+        peers_ipv6=[pack_address(PeerAddress.parse("[2001:db8::7]:5"))],
+        peers_onion=[pack_address(PeerAddress.parse(f"{ONION}:5"))],
+    )
+    assert known(net, 0, site)[:3] == [f"{ONION}:5", "[2001:db8::7]:5", "203.0.113.51:5"]
+
+
+@pytest.mark.parametrize(
+    "peer", ["127.0.0.1:80", "10.1.2.3:80", "192.168.1.1:80", "169.254.1.1:80", "203.0.113.5:0"]
+)
+def test_private_addresses_and_closed_ports_are_not_learnt(network, stranger, peer):
+    net = network(1)
+    site = net.site()
+    one = stranger(net)
+    assert pex(one, site, [peer])["peers"] == []
+    assert known(net, 0, site) == []
+
+
+def test_what_is_learnt_is_bounded(network, stranger):
+    net = network(1)
+    site = net.site()
+    one = stranger(net)
+    peers = [f"203.0.{n // 200}.{n % 200 + 1}:9" for n in range(600)]
+    for start in range(0, 600, 100):
+        pex(one, site, peers[start : start + 100])
+    found = known(net, 0, site)
+    assert len(found) == KNOWN_LIMIT
+    # Fifty of each message, the last heard of first.
+    assert found[0] == peers[500 + PEX_LIMIT - 1]
+    assert pex(one, site, need=10_000)["peers"] != []
+    assert len(pex(one, site, need=10_000)["peers"]) == PEX_LIMIT
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"peers": "x"},
+        {"peers": [b"12345"]},
+        {"peers": ["1.2.3.4:5"]},
+        {"peers": [None]},
+        {"peers": [b"1" * 70]},
+        {"peers_onion": [b"1" * 18]},
+        {"peers_ipv6": {}},
+        {"need": -1},
+        {"need": "5"},
+        {"need": True},
+        {"need": None},
+        {"site": 5},
+        {"site": b"\xff"},
+    ],
+)
+def test_a_malformed_pex_costs_the_connection(network, stranger, params):
+    net = network(1)
+    site = net.site()
+    one = stranger(net)
+    assert one.ask("pex", {"site": site, "peers": [], "need": 5, **params}) is None
+    net.advance(2)
+    assert one.lost
+    assert net.nodes[0].node.scoring.points("203.0.113.9", net.clock.seconds()) > 6
+
+
+def test_a_malformed_pex_answer_costs_the_connection(network, stranger):
+    net = network(1)
+    net.site()
+    one = stranger(net, respond=lambda cmd, params: {"peers": [b"123"]})
+    net.advance(2)
+    assert one.lost
+
+
+@pytest.mark.parametrize("where", ["request", "answer"])
+def test_an_onion_with_a_wrong_checksum_is_passed_over(network, stranger, where):
+    """ZeroNet nodes pass onions on unchecked: who names one need not have made it up."""
+    net = network(1)
+    site = net.site()
+    bad = b"\x01" * 35 + b"\x05\x00"
+    good = pack_address(PeerAddress.parse("203.0.113.50:5"))
+    told = {"peers_onion": [bad], "peers": [good]}
+    if where == "answer":
+        one = stranger(net, respond=lambda cmd, params: dict(told))
+    else:
+        one = stranger(net)
+        assert one.ask("pex", {"site": site, "need": 5, **told}) is not None
+    net.advance(2)
+    assert not one.lost
+    assert known(net, 0, site) == ["203.0.113.50:5"]
+
+
+def test_peers_are_told_of_one_another(network, stranger):
+    net = network(1)
+    site = net.site()
+    first = stranger(net, host="203.0.113.1", port=7)
+    second = stranger(net, host="203.0.113.2", port=8)
+    stranger(net, host="10.0.0.5", port=9)
+    stranger(net, host="203.0.113.3")
+    pex(second, site, ["203.0.113.50:5", "[2001:db8::7]:5"][:1])
+    answer = pex(first, site)
+    # Connected ones first; nobody is told of itself, of private hosts, of closed ports.
+    assert answer["peers"] == [
+        pack_address(PeerAddress.parse("203.0.113.2:8")),
+        pack_address(PeerAddress.parse("203.0.113.50:5")),
+    ]
+    assert (answer["peers_ipv6"], answer["peers_onion"]) == ([], [])
+    assert len(pex(first, site, need=1)["peers"]) == 1
+    assert pex(first, site, need=0)["peers"] == []
+
+
+def test_the_ends_of_a_line_learn_of_one_another(network):
+    net = network(3)
+    site = net.site()
+    net.connect_line()
+    net.advance(20 * 60 + 1)
+    assert net.nodes[2].name in known(net, 0, site)
+
+
+def test_the_list_for_clients(network, stranger):
+    net = network(2)
+    site = net.site()
+    net.connect_all()
+    one = stranger(net)
+    pex(one, site, ["203.0.113.50:5"])
+    client = net.client(0, site)
+    connected = {"connected": True, "capable": True, "last_seen": net.wall()}
+    assert client.ask("peerList") == [
+        {"ip": net.nodes[1].name, **connected},
+        {"ip": "203.0.113.9:40000", **connected},
+        {"ip": "203.0.113.50:5", "connected": False, "capable": None, "last_seen": None},
+    ]

@@ -1,0 +1,91 @@
+"""What neighbours' clients think of what comes from a source, when we cannot judge ourselves.
+
+A node without clients passes messages on that its neighbours' clients may
+reject. The neighbour charges it, and says so in its answer; the node charges
+the source in turn, a little more than it was charged itself. So along a chain
+of such nodes the account nearest to the attacker fills first, and the honest
+ones stop passing his messages on before they are blamed too much.
+
+No single neighbour is believed without end: once it has objected to a source
+often enough, it is not sent that source's messages any more, and what it says
+costs the source nothing further. A neighbour that lies deprives only itself.
+"""
+
+from collections import OrderedDict
+
+import attrs
+
+GRADIENT = 1.25
+"""How much more than it was charged itself a node charges the source."""
+
+COST_LIMIT = 25.0
+"""Most points for one message, whatever the neighbour says."""
+
+OBJECTION_POINTS = 40.0
+"""From here on a neighbour is not sent the source's messages."""
+
+HALF_LIFE = 600.0
+SOURCES_LIMIT = 10_000
+JUDGES_LIMIT = 100
+"""Judges remembered of one source; further ones are not heard."""
+
+
+@attrs.define
+class _Account:
+    points: float
+    at: float
+
+
+class Judges:
+    """What each judge holds against each source."""
+
+    def __init__(self, capacity: int = SOURCES_LIMIT) -> None:
+        self._capacity = capacity
+        self._sources: OrderedDict[str, dict[str, _Account]] = OrderedDict()
+
+    def objected(self, source: str, judge: str, cost: float, now: float) -> float:
+        """The judge's clients rejected a message of the source; what the source is charged.
+
+        cost: points that the judge says it charged us.
+        """
+        account = self._account(source, judge, now)
+        if account is None or account.points >= OBJECTION_POINTS:
+            return 0.0
+        charge = min(max(cost, 0.0) * GRADIENT, COST_LIMIT)
+        account.points += charge
+        return charge
+
+    def approved(self, source: str, judge: str, now: float) -> None:
+        """The judge's clients accepted a message of the source: half is forgiven."""
+        account = self._sources.get(source, {}).get(judge)
+        if account is not None:
+            account.points, account.at = _left(account, now) / 2, now
+
+    def wants(self, source: str, judge: str, now: float) -> bool:
+        """Whether the judge should be sent messages of the source."""
+        account = self._sources.get(source, {}).get(judge)
+        return account is None or _left(account, now) < OBJECTION_POINTS
+
+    def suspects(self, source: str, now: float) -> bool:
+        """Whether any judge objected to the source lately."""
+        accounts = self._sources.get(source)
+        return accounts is not None and any(
+            _left(account, now) >= 1.0 for account in accounts.values()
+        )
+
+    def _account(self, source: str, judge: str, now: float) -> _Account | None:
+        accounts = self._sources.setdefault(source, {})
+        self._sources.move_to_end(source)
+        if len(self._sources) > self._capacity:
+            self._sources.popitem(last=False)
+        account = accounts.get(judge)
+        if account is None:
+            if len(accounts) >= JUDGES_LIMIT:
+                return None
+            account = accounts[judge] = _Account(0.0, now)
+        account.points, account.at = _left(account, now), now
+        return account
+
+
+def _left(account: _Account, now: float) -> float:
+    return float(account.points * 0.5 ** ((now - account.at) / HALF_LIFE))

@@ -1,0 +1,209 @@
+"""What is wrong with rules before they are published.
+
+`review` looks at a p2p.json alone, `replay` at messages of a recording. Findings
+are sentences for the author of a site; an `error` means that nodes would take
+no messages, or none that anybody can send.
+"""
+
+import difflib
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from zeromsg.policy.program import Facts
+from zeromsg.policy.rules import BadRules, Rules, load_rules, parse_rules
+from zeromsg.policy.validation import Subject, check_message
+from zeromsg.wire.json_text import DEPTH_ERRORS, dump
+
+PLUGIN_PATTERN_LIMIT = 255
+SLOW_SECONDS = 0.002
+"""A check that takes longer than this on a large message costs too much."""
+
+KEYS = (
+    "filter",
+    "schema",
+    "program",
+    "size_limit",
+    "freq_limit",
+    "rate",
+    "signed_only",
+    "cert_signers",
+    "valid_timeout",
+    "max_age",
+    "history",
+)
+
+_UNSAFE_REPEAT = re.compile(r"[^.][*+{]")
+_WIDE_REPEAT = re.compile(r"\.[*+{]")
+_COUNTER = re.compile(r"\bcounters\.([A-Za-z_]\w*)")
+
+
+@attrs.frozen
+class Finding:
+    """One thing to say. key: of the rules, or "" for the file."""
+
+    level: Literal["error", "warning"]
+    key: str
+    text: str
+
+
+@attrs.frozen
+class Refusal:
+    """A message of a recording that the rules would refuse. line: counted from 1."""
+
+    line: int
+    check: str
+    text: str
+
+
+def review(data: bytes) -> tuple[Rules | None, list[Finding]]:
+    """The compiled rules, if they compile, and everything there is to say of them."""
+    try:
+        values = load_rules(data)
+    except BadRules as problem:
+        return None, [Finding("error", "", str(problem))]
+    findings = list(_unknown_keys(values))
+    try:
+        rules = parse_rules(values)
+    except BadRules as problem:
+        return None, [Finding("error", str(problem).split()[0], str(problem)), *findings]
+    findings += _filter_findings(rules)
+    findings += _unreachable(values, rules)
+    findings += _costs(rules)
+    return rules, findings
+
+
+def _unknown_keys(values: Mapping[str, Any]) -> Iterator[Finding]:
+    for key in values:
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield Finding("warning", key[:64], f"no node knows this key{hint}")
+
+
+def plugin_refuses(pattern: str) -> str:
+    """Why nodes with the PeerMessage plugin refuse a filter, or "".
+
+    Source: ZeroNet peer protocol, p2p.json.
+    """
+    if len(pattern) > PLUGIN_PATTERN_LIMIT:
+        return f"it is longer than {PLUGIN_PATTERN_LIMIT} characters"
+    found = _UNSAFE_REPEAT.search(pattern)
+    if found:
+        return f"{found[0][1]!r} follows {found[0][0]!r}, and may follow a dot only"
+    if len(_WIDE_REPEAT.findall(pattern)) >= 10:
+        return "it has ten or more of .* .+ .{"
+    return ""
+
+
+def _filter_findings(rules: Rules) -> Iterator[Finding]:
+    pattern = rules.filter.pattern
+    if not rules.filter.linear:
+        yield Finding(
+            "warning",
+            "filter",
+            "it needs look-around, back-references or the like, which are matched by a slower"
+            " engine within some milliseconds; a message that takes longer is refused",
+        )
+    reason = plugin_refuses(pattern)
+    if reason:
+        yield Finding("warning", "filter", f"nodes with the plugin drop every message: {reason}")
+
+
+def _unreachable(values: Mapping[str, Any], rules: Rules) -> Iterator[Finding]:
+    """Rules that nothing can pass, or that no message ever reaches."""
+    if not isinstance(rules.signed_only, bool) and not rules.signed_only:
+        yield Finding("error", "signed_only", "the list is empty, so nobody may write")
+    if rules.size_limit == 0:
+        yield Finding("error", "size_limit", "no message has so few characters")
+    if values.get("schema") is False:
+        yield Finding("error", "schema", "it is false, so no message passes")
+    program = values.get("program")
+    if program is not None:
+        yield from _program_findings(program)
+    if rules.per_signer is not None and rules.signed_only is False:
+        yield Finding(
+            "warning", "rate", "per_signer does not bound unsigned messages, which are allowed"
+        )
+    for provider, signers in rules.cert_signers.items():
+        if not signers:
+            yield Finding(
+                "warning", "cert_signers", f"{provider[:64]} has no address, so none of its passes"
+            )
+
+
+def _program_findings(program: Any) -> Iterator[Finding]:
+    parts = program if isinstance(program, dict) else {"accept": program}
+    declared = parts.get("counters", {})
+    texts = [parts.get("accept", ""), *declared.values()]
+    used = {name for text in texts for name in _COUNTER.findall(str(text))}
+    for name in sorted(used - set(declared)):
+        yield Finding(
+            "error", "program", f"counters.{name} is used, and no counter of that name kept"
+        )
+    for name in sorted(set(declared) - used):
+        yield Finding("warning", "program", f"counters.{name} is kept and never looked at")
+
+
+def _costs(rules: Rules) -> Iterator[Finding]:
+    """Time each check on large messages of different shapes."""
+    size = rules.size_limit or 10_000
+    shapes: tuple[Any, ...] = (
+        "a" * size,
+        ["a"] * (size // 5),
+        {f"k{number}": number for number in range(size // 16)},
+        {"text": "ab" * (size // 2)},
+    )
+    checks: list[tuple[str, Callable[[Any, str], Any]]] = [
+        ("filter", lambda message, text: rules.filter.passes(text))
+    ]
+    schema, program = rules.schema, rules.program
+    if schema is not None:
+        checks.append(("schema", lambda message, text: schema.passes(message)))
+    if program is not None:
+        checks.append(
+            (
+                "program",
+                lambda message, text: program.passes(Facts(message, len(text), "", "", 0.0)),
+            )
+        )
+    for key, check in checks:
+        slowest = max(_seconds(check, shape) for shape in shapes)
+        if slowest > SLOW_SECONDS:
+            yield Finding(
+                "warning",
+                key,
+                f"it takes {slowest * 1000:.1f} ms on a message of {size} characters",
+            )
+
+
+def _seconds(check: Callable[[Any, str], Any], message: Any) -> float:
+    text = dump(message)
+    begin = time.perf_counter()
+    check(message, text)
+    return time.perf_counter() - begin
+
+
+def replay(rules: Rules, lines: Iterable[Mapping[str, Any]]) -> Iterator[Refusal]:
+    """Which messages of a recording the rules refuse, in order.
+
+    lines: events as `zeromsg listen --record` writes them. Signatures were
+    verified when they were recorded; rates are not replayed.
+    """
+    for number, event in enumerate(lines, 1):
+        message, signer = event.get("message"), event.get("signed_by") or ""
+        try:
+            text = dump(message)
+        except DEPTH_ERRORS:
+            yield Refusal(number, "message", "it is no JSON")
+            continue
+        facts = Facts(message, len(text), signer, event.get("cert") or "", 0.0)
+        subject = Subject(str(event.get("site", "")), message, text, None, signer)
+        rejected = check_message(subject, facts, rules)
+        if rejected is not None:
+            yield Refusal(number, rejected.check, rejected.text)
+        elif rules.program is not None:
+            rules.program.accepted(facts)
