@@ -11,6 +11,7 @@ be open for something else. Source: ZeroFrame API, sections 2.4, 3 and 4.
 
 import re
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -27,6 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
+    FileBodyProducer,
     RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseFailed,
@@ -45,9 +47,13 @@ DEFAULT_NODE = "http://127.0.0.1:43110"
 CONNECT_SECONDS = 10.0
 """For the connection, for the page and for the handshake: each has so long."""
 
+OPERATOR_PATH = "/ZeroMsg-Internal/operator"
+
 PAGE_LIMIT = 4 * 1024 * 1024
 MESSAGE_LIMIT = 16 * 1024 * 1024
 """Bytes of one message of the node; its own limit for clients is lower."""
+
+_PROTOCOL_ERROR = 1002
 
 _KEY = re.compile(r'wrapper_key = "([^"\\]{1,512})"')
 _CODED = re.compile(r"([a-z][a-z-]{0,30}): (.+)", re.DOTALL)
@@ -280,7 +286,8 @@ class _Protocol(WebSocketClientProtocol):
         try:
             self._client.received(payload.decode())
         except ValueError:
-            self.sendClose(1002, "this is no ZeroFrame message")
+            # Of sendClose autobahn lets only codes of applications pass.
+            self.sendCloseFrame(_PROTOCOL_ERROR, b"this is no ZeroFrame message")
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         why = reason or "the connection was closed"
@@ -381,25 +388,59 @@ async def node_status(reactor: Any, node: str, token: str) -> dict[str, Any]:
     return status
 
 
+async def operate(
+    reactor: Any, node: str, token: str, cmd: str, params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Run a command of the node's operator: `why`, `bans`, `ban` or `pardon`.
+
+    token: the content of `status.token` in the node's data directory.
+    Raises as `connect` does, and CallRefused when the node refuses.
+    """
+    url = NodeUrl.parse(node)
+    body = dump_compact({"cmd": cmd, "params": dict(params)}).encode()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    code, answer = await _request(reactor, "POST", url, OPERATOR_PATH, headers, body)
+    if code == 401:
+        raise CallRefused("denied", f"the node at {url} has another token: is its data elsewhere?")
+    try:
+        result = load(answer.decode())
+    except ValueError:
+        result = None
+    if not isinstance(result, dict):
+        raise url.away(f"what is there gave no answer (HTTP {code})")
+    error = result.get("error")
+    if isinstance(error, str):
+        refusal, _, sentence = error.partition(": ")
+        raise CallRefused(refusal, sentence)
+    return result
+
+
 async def _get(
     reactor: Any, url: NodeUrl, path: str, headers: Mapping[str, str]
 ) -> tuple[int, bytes]:
-    """Status code and body of a page. Raises NodeUnreachable."""
+    return await _request(reactor, "GET", url, path, headers, b"")
+
+
+async def _request(
+    reactor: Any, method: str, url: NodeUrl, path: str, headers: Mapping[str, str], body: bytes
+) -> tuple[int, bytes]:
+    """Status code and body of an answer. Raises NodeUnreachable."""
     sent = {"User-Agent": f"zeromsg/{__version__}", **headers}
     agent = Agent(reactor, connectTimeout=CONNECT_SECONDS)
     try:
         waiting = agent.request(
-            b"GET",
+            method.encode("ascii"),
             f"{url}{path}".encode("ascii"),
             Headers({name: [value] for name, value in sent.items()}),
+            FileBodyProducer(BytesIO(body)) if body else None,
         )
         waiting.addTimeout(CONNECT_SECONDS, reactor)
         response: Any = await waiting
         reading = _Body(response)
-        body = await reading.done.addTimeout(CONNECT_SECONDS, reactor)
+        answer = await reading.done.addTimeout(CONNECT_SECONDS, reactor)
     except _AWAY as problem:
         raise url.away(_reason(problem)) from None
-    return response.code, body
+    return response.code, answer
 
 
 class _Body(Protocol):

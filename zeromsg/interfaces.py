@@ -51,6 +51,9 @@ class IPeerLink(Protocol):
     def respond_stream(self, req_id: Any, body: Answer) -> None:
         """Answer with `body` as raw bytes behind the message."""
 
+    def rest(self, seconds: float) -> None:
+        """Do not read from the peer for a while."""
+
     def drop(self, reason: str) -> None:
         """Close the connection."""
 

@@ -13,13 +13,16 @@ from zeromsg import __version__
 from zeromsg.errors import ConfigError, ZeromsgError
 
 _MODULES = {
+    "bans": "operating",
     "broadcast": "messages",
     "demo": "demo",
     "listen": "listen",
+    "rules": "rules",
     "run": "run",
     "send": "messages",
     "site": "site",
     "status": "status",
+    "why": "operating",
 }
 """In which module of this package each command is: only one is loaded, as a whole
 node takes half a second, and scripts call `zeromsg send` often."""

@@ -52,15 +52,19 @@ async def fetch_status(reactor: Any, node: str | None, settings: Settings) -> di
 
     Raises ConfigError without a token, NodeUnreachable and CallRefused.
     """
+    return await node_status(reactor, node_url(node, settings), read_token(settings))
+
+
+def read_token(settings: Settings) -> str:
+    """What the operator shows to the node. Raises ConfigError."""
     path = settings.data_dir / TOKEN_FILE
     try:
-        token = path.read_text("ascii").strip()
+        return path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):
         raise ConfigError(
             f"{path} cannot be read, which a node makes when it runs: "
             "name its data by --config or --data-dir"
         ) from None
-    return await node_status(reactor, node_url(node, settings), token)
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -35,6 +35,8 @@ def split_host(host: str) -> tuple[str | None, int | None]:
 
 
 def _is_ip(name: str) -> bool:
+    if "%" in name:
+        return False  # a zone may be any text, and stands in no URL
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -135,6 +135,7 @@ class PeerProtocol(TwistedProtocol):
         # the transport is full; what would be, waits here.
         self._solitary = False
         self._paused = False
+        self._resting = False
         self._held: list[bytes] = []
         self._held_size = 0
         self._reason = "the connection was lost"
@@ -263,11 +264,26 @@ class PeerProtocol(TwistedProtocol):
                     self._requested(event)
                 elif type(event) is AnswerArrived:
                     self._answered(event)
-                if self._closing:
+                if self._ended():
                     return
         except TheirMistake as mistake:
             self._owner.link_erred(self, mistake)
             self.drop(str(mistake))
+
+    def _ended(self) -> bool:
+        return self._closing
+
+    def rest(self, seconds: float) -> None:
+        """Do not read from this peer for a while; its bytes wait in the network."""
+        if self._connected and not self._closing and not self._resting:
+            self._resting = True
+            self._transport.pauseProducing()  # type: ignore[attr-defined]
+            self._later(seconds, self._wake)
+
+    def _wake(self) -> None:
+        self._resting = False
+        if self._connected:
+            self._transport.resumeProducing()  # type: ignore[attr-defined]
 
     def _tls_arrived(self, data: bytes) -> None:
         """A TLS greeting on a connection that has not said what it is."""

@@ -72,7 +72,7 @@ class Pool:
         rng: random.Random,
         limits: Limits,
         max_connections: int,
-        charge: Callable[[str, int], None],
+        charge: Callable[[str, float, str], None],
         used: Callable[[IPeerLink], bool],
     ) -> None:
         self._requests: IRequests
@@ -367,7 +367,7 @@ class Pool:
         self._requests.requested(link, req_id, cmd, params)
 
     def link_erred(self, link: PeerProtocol, mistake: TheirMistake) -> None:
-        self._charge(link.identity, mistake.points)
+        self._charge(link.identity, mistake.points, "broken messages")
 
     def ban(self, identity: str) -> None:
         """Close every link of a sender that was banned."""

@@ -22,6 +22,11 @@ class Ballot:
         self._silent = set(voters)
         self._accepts = self._ignores = self._rejects = 0
 
+    @property
+    def judged(self) -> bool:
+        """Whether anybody judged at all."""
+        return self._accepts + self._ignores + self._rejects > 0
+
     def vote(self, voter: object, verdict: Verdict) -> Verdict | None:
         """The outcome, once it is settled. Votes of others than the voters do not count."""
         if voter in self._silent:

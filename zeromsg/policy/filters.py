@@ -19,6 +19,10 @@ PATTERN_LIMIT = 4096
 FENCED_PATTERN_LIMIT = 255
 """Most characters of a filter that RE2 cannot do; the plugin's own bound."""
 
+FENCED_SIZE_LIMIT = 100_000
+"""Most characters of such a filter with its counted repeats written out. `regex` does
+write them out when it compiles, and 25 characters could take all memory."""
+
 FENCE_SECONDS = 0.005
 """What one match of such a filter may take; after it the message does not match."""
 
@@ -28,6 +32,11 @@ _MEMORY_LIMIT = 8 * 1024 * 1024
 
 # What is escaped or stands in a class is taken along, so that it is left alone.
 _OPEN_REPEAT = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,(?=[0-9]+\})", re.DOTALL)
+
+
+_REPEAT = re.compile(r"\{([0-9]+)")
+# In a verbose pattern counts can be written in ways that `_REPEAT` does not see.
+_VERBOSE = re.compile(r"\(\?[a-zA-Z]*x")
 
 
 class BadFilter(ValueError):
@@ -76,14 +85,24 @@ class Filter:
 def _fenced(pattern: str, reason: str) -> Any:
     """The match function for what RE2 refused for this reason. Raises BadFilter."""
     refused = BadFilter(f"filter does not compile: {reason}")
-    if len(pattern) > FENCED_PATTERN_LIMIT:
+    if len(pattern) > FENCED_PATTERN_LIMIT or _VERBOSE.search(pattern):
         raise refused
+    if _written_out(pattern) > FENCED_SIZE_LIMIT:
+        raise BadFilter("filter repeats too much for one that RE2 cannot do")
     try:
         # Python's own syntax decides whether it is a pattern at all to other nodes.
         re.compile(pattern)
         return regex.compile(pattern, regex.VERSION0).match
     except (re.error, regex.error, OverflowError, RecursionError, MemoryError):
         raise refused from None
+
+
+def _written_out(pattern: str) -> int:
+    """At most how many characters a pattern has when each `a{3}` is `aaa`."""
+    size = len(pattern)
+    for count in _REPEAT.findall(pattern):
+        size *= max(int(count), 1)
+    return size
 
 
 def _as_re2(pattern: str) -> str:

@@ -8,7 +8,10 @@ ones stop passing his messages on before they are blamed too much.
 
 No single neighbour is believed without end: once it has objected to a source
 often enough, it is not sent that source's messages any more, and what it says
-costs the source nothing further. A neighbour that lies deprives only itself.
+costs the source nothing further. And because each neighbour says what it
+charged us, we know when our own account there fills: then it is sent nothing
+doubtful, and in the end nothing that clients of ours have not accepted. A
+neighbour that lies deprives only itself.
 """
 
 from collections import OrderedDict
@@ -21,8 +24,14 @@ GRADIENT = 1.25
 COST_LIMIT = 25.0
 """Most points for one message, whatever the neighbour says."""
 
-OBJECTION_POINTS = 40.0
+OBJECTION_POINTS = 50.0
 """From here on a neighbour is not sent the source's messages."""
+
+CAREFUL_DEBT = 40.0
+"""From here on a judge is sent nothing of sources that anybody objected to."""
+
+SILENT_DEBT = 70.0
+"""From here on a judge is sent only what clients of ours accepted."""
 
 HALF_LIFE = 600.0
 SOURCES_LIMIT = 10_000
@@ -42,11 +51,13 @@ class Judges:
     def __init__(self, capacity: int = SOURCES_LIMIT) -> None:
         self._capacity = capacity
         self._sources: OrderedDict[str, dict[str, _Account]] = OrderedDict()
+        # What each judge charged us ourselves.
+        self._debts: OrderedDict[str, _Account] = OrderedDict()
 
     def objected(self, source: str, judge: str, cost: float, now: float) -> float:
         """The judge's clients rejected a message of the source; what the source is charged.
 
-        cost: points that the judge says it charged us.
+        cost: points that the judge says it charged us for it.
         """
         account = self._account(source, judge, now)
         if account is None or account.points >= OBJECTION_POINTS:
@@ -65,6 +76,22 @@ class Judges:
         """Whether the judge should be sent messages of the source."""
         account = self._sources.get(source, {}).get(judge)
         return account is None or _left(account, now) < OBJECTION_POINTS
+
+    def charged_us(self, judge: str, cost: float, now: float) -> None:
+        """The judge says that it charged us so many points."""
+        debt = self._debts.setdefault(judge, _Account(0.0, now))
+        self._debts.move_to_end(judge)
+        debt.points, debt.at = _left(debt, now) + min(max(cost, 0.0), COST_LIMIT), now
+        if len(self._debts) > self._capacity:
+            self._debts.popitem(last=False)
+
+    def risks(self, judge: str, doubtful: bool, now: float) -> bool:
+        """Whether we may send the judge what we cannot judge ourselves.
+
+        doubtful: somebody objected lately to where it comes from.
+        """
+        debt = self._debts.get(judge)
+        return debt is None or _left(debt, now) < (CAREFUL_DEBT if doubtful else SILENT_DEBT)
 
     def suspects(self, source: str, now: float) -> bool:
         """Whether any judge objected to the source lately."""

@@ -40,6 +40,12 @@ class Record(msgspec.Struct):
     heard: dict[str, int] = {}
     queued: bool = False
 
+    def again(self, source: str) -> None:
+        """A copy that was known already."""
+        self.copies += 1
+        if source not in self.sources and len(self.sources) < CHECKS_LIMIT:
+            self.sources.append(source)
+
     def to_map(self, with_peers: bool) -> dict[str, Any]:
         """For clients and commands; addresses only `with_peers`."""
         return {
@@ -100,10 +106,8 @@ class Recorder:
     def copy(self, digest: bytes, source: str, fate: str, watch: Stopwatch, at: float) -> Record:
         """Another copy came from somebody, was checked, and met this fate."""
         record = self.record(digest, at)
-        record.copies += 1
+        record.again(source)
         record.fate = fate
         if len(record.checks) < CHECKS_LIMIT:
             record.checks.extend(watch.checks)
-        if source not in record.sources and len(record.sources) < CHECKS_LIMIT:
-            record.sources.append(source)
         return record

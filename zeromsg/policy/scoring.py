@@ -108,7 +108,7 @@ class Scoring:
     def _ban(self, record: _Record, now: float, reason: str) -> None:
         if now - record.banned_until > STRIKES_SECONDS:
             record.strikes = 0
-        seconds = min(BAN_SECONDS * 2.0**record.strikes, LONGEST_BAN)
+        seconds = min(BAN_SECONDS * 2.0 ** min(record.strikes, 20), LONGEST_BAN)
         record.strikes += 1
         record.points = 0.0
         record.banned_until, record.reason = now + seconds, reason
@@ -116,7 +116,8 @@ class Scoring:
     def _record(self, identity: str, now: float) -> _Record:
         record = self._records.setdefault(identity, _Record(0.0, now))
         self._records.move_to_end(identity)
-        record.points, record.at = _halved(record, now), now
+        record.points = _halved(record, now)
+        record.at += HALF_LIFE * _periods(record, now)
         if len(self._records) > self._capacity:
             self._forget(now)
         return record
@@ -131,4 +132,9 @@ class Scoring:
 
 
 def _halved(record: _Record, now: float) -> float:
-    return float(record.points * 0.5 ** ((now - record.at) / HALF_LIFE))
+    return float(record.points * 0.5 ** _periods(record, now))
+
+
+def _periods(record: _Record, now: float) -> int:
+    """Whole ten minutes that have passed. Until then points stand: ten times ten is a ban."""
+    return max(0, int((now - record.at) // HALF_LIFE))

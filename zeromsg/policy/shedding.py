@@ -40,6 +40,11 @@ class Shedding(Generic[T]):
     def __init__(self) -> None:
         self._tallies: dict[T, Tally] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything came since the last look."""
+        return bool(self._tallies)
+
     def useful(self, sender: T) -> None:
         self._tally(sender).messages += 1
 

@@ -58,6 +58,14 @@ def optional_text(name: str, value: Any) -> str | None:
     return None if value is None else text(name, value)
 
 
+def optional_number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ClientError("invalid", f"{name} must be a number")
+    return float(value)
+
+
 def text(name: str, value: Any) -> str:
     if not isinstance(value, str) or len(value) > 1024:
         raise ClientError("invalid", f"{name} must be a text of at most 1024 characters")

@@ -21,7 +21,6 @@ from zeromsg.policy.judges import Judges
 from zeromsg.policy.recorder import Recorder
 from zeromsg.policy.scoring import BAN_POINTS, Scoring
 from zeromsg.policy.site_state import Recent
-from zeromsg.routing.site_peers import SitePeers
 from zeromsg.wire.names import PEER_VERDICT
 from zeromsg.wire.peer_messages import text
 
@@ -63,13 +62,11 @@ class Blame:
         *,
         scoring: Scoring,
         recorder: Recorder,
-        site_peers: SitePeers,
         wall: Wall,
         banned: Callable[[str], None],
     ) -> None:
         self._scoring = scoring
         self._recorder = recorder
-        self._site_peers = site_peers
         self._wall = wall
         self._banned = banned
         self._judges = Judges()
@@ -84,32 +81,27 @@ class Blame:
         if self._scoring.charge(identity, points, now, reason) and not before:
             self._banned(identity)
 
-    def earn(self, identity: str) -> None:
-        """A first delivery of the sender was accepted."""
-        self._scoring.earn(identity, self._wall())
-
     def is_banned(self, identity: str) -> bool:
         return self._scoring.banned(identity, self._wall())
 
     # Our own clients' verdicts.
 
-    def judged(self, link: IPeerLink, hash: str, signer: str, verdict: Verdict) -> None:
-        """Clients of ours judged a message that this neighbour delivered."""
+    def judged(self, link: IPeerLink, hash: str, signer: str, verdict: Verdict | None) -> None:
+        """Clients of ours judged a message that this neighbour delivered; None: nobody did."""
+        if verdict is Verdict.ACCEPT:
+            # Not before: what passes the rules may still be an attack.
+            self._scoring.earn(link.identity, self._wall())
         if verdict is not Verdict.REJECT:
             return
         reason = "its messages are rejected by clients"
         if signer:
             self.charge(key_identity(signer), INVALID_POINTS, reason)
         if link.extension:
-            self._tell(link, hash, verdict, INVALID_POINTS)
+            self.tell(link, hash, verdict, INVALID_POINTS)
             self.charge(link.identity, INVALID_POINTS, reason)
         elif not signer:
             # A ZeroNet node cannot pass blame on; it answers for what nobody signed.
             self.charge(link.identity, INVALID_POINTS, reason)
-
-    def tell_nothing(self, link: IPeerLink, hash: str, verdict: Verdict | None) -> None:
-        """Answer a neighbour that waits for our verdict; None: nobody here can judge."""
-        self._tell(link, hash, verdict, 0.0)
 
     # Neighbours' verdicts.
 
@@ -118,8 +110,15 @@ class Blame:
         self._passed.put(hash, passed)
 
     def wanted_by(self, passed: Passed, neighbour: IPeerLink) -> bool:
-        """Whether a neighbour should get it: not if it objected to its source too often."""
+        """Whether a neighbour should get it: not if it objected to its source too often.
+
+        Nor if it would blame us too much for what we cannot judge ourselves.
+        """
         now, judge = self._wall(), neighbour.identity
+        if not passed.judged and not self._judges.risks(
+            judge, self.suspects(passed.source, passed.signer), now
+        ):
+            return False
         if not self._judges.wants(passed.source.identity, judge, now):
             return False
         return not passed.signer or self._judges.wants(key_identity(passed.signer), judge, now)
@@ -139,9 +138,13 @@ class Blame:
         if passed is None or link not in passed.waiting:
             # Of nothing that we sent it, or a second time.
             return
-        passed.waiting.discard(link)
+        if verdict is not None:
+            # Who cannot judge may still hear from its own neighbours.
+            passed.waiting.discard(link)
         self._note(hash, verdict)
         now, judge = self._wall(), link.identity
+        if verdict is Verdict.REJECT:
+            self._judges.charged_us(judge, cost, now)
         if verdict is Verdict.ACCEPT:
             self._judges.approved(passed.source.identity, judge, now)
         elif verdict is Verdict.REJECT and not passed.judged:
@@ -165,12 +168,7 @@ class Blame:
             return
         passed.objected = True
         if passed.source.extension:
-            self._tell(passed.source, hash, Verdict.REJECT, charge)
-        members = self._site_peers.members(passed.site)
-        left = [link for link in members if link is not passed.source]
-        if not any(self.wanted_by(passed, link) for link in left):
-            # Nobody we know wants anything of it any more.
-            charge = BAN_POINTS
+            self.tell(passed.source, hash, Verdict.REJECT, charge)
         self.charge(source, charge, "its messages are rejected by neighbours' clients")
 
     def _note(self, hash: str, verdict: Verdict | None) -> None:
@@ -180,7 +178,8 @@ class Blame:
             record.heard[name] = record.heard.get(name, 0) + 1
 
     @staticmethod
-    def _tell(link: IPeerLink, hash: str, verdict: Verdict | None, cost: float) -> None:
+    def tell(link: IPeerLink, hash: str, verdict: Verdict | None, cost: float = 0.0) -> None:
+        """Let a neighbour know what was said of a message; None: nobody here could judge."""
         name = verdict.value if verdict is not None else "none"
         told = link.ask(PEER_VERDICT, {"hash": hash, "verdict": name, "cost": cost})
         told.addErrback(lambda failure: failure.trap(Unreachable) and None)

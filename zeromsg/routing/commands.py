@@ -19,11 +19,15 @@ from zeromsg.errors import ClientError, FileMissing
 from zeromsg.interfaces import IClient, ISite, ISites, IStore, IUsers
 from zeromsg.log import leveled
 from zeromsg.policy.ballot import Verdict
+from zeromsg.policy.recorder import Recorder
+from zeromsg.policy.rules import HISTORY_COUNT_LIMIT
+from zeromsg.policy.validation import no_rules
 from zeromsg.routing.binding import (
     Parameter,
     anything,
     bind,
     boolean,
+    optional_number,
     optional_text,
     seconds,
     signing_key,
@@ -31,6 +35,7 @@ from zeromsg.routing.binding import (
     whole,
 )
 from zeromsg.routing.delivery import Delivery
+from zeromsg.routing.history import History
 from zeromsg.routing.info import NodeFacts, server_info, site_info
 from zeromsg.routing.outbound import Draft, Outbound
 from zeromsg.routing.site_peers import SitePeers
@@ -102,6 +107,8 @@ class Commands:
         delivery: Delivery,
         outbound: Outbound,
         site_peers: SitePeers,
+        recorder: Recorder,
+        history: History,
         facts: Callable[[], NodeFacts],
         wall: Callable[[], float],
     ) -> None:
@@ -111,6 +118,8 @@ class Commands:
         self._delivery = delivery
         self._outbound = outbound
         self._site_peers = site_peers
+        self._recorder = recorder
+        self._history = history
         self._facts = facts
         self._wall = wall
         self._running: dict[IClient, set[Deferred[Any]]] = {}
@@ -152,6 +161,14 @@ class Commands:
             names.PEER_INVALID: _Command(_HASH, self._verdict(Verdict.REJECT)),
             names.PEER_IGNORE: _Command(_HASH, self._verdict(Verdict.IGNORE)),
             names.PEER_LIST: _Command((), self._peer_list),
+            names.PEER_WHY: _Command((*_HASH, Parameter("peers", boolean, False)), self._peer_why),
+            names.PEER_HISTORY: _Command(
+                (
+                    Parameter("since", optional_number, None),
+                    Parameter("limit", whole(1, HISTORY_COUNT_LIMIT), 100),
+                ),
+                self._peer_history,
+            ),
             "as": _Command(
                 (
                     Parameter("address", text),
@@ -362,6 +379,23 @@ class Commands:
             for address in self._site_peers.known(context.site)
             if address not in connected
         ]
+
+    def _peer_why(self, context: Context, hash: str, peers: bool) -> Mapping[str, Any]:
+        try:
+            record = self._recorder.get(bytes.fromhex(hash))
+        except ValueError:
+            record = None
+        # A site is told of its own messages only.
+        if record is None or record.site != context.site:
+            raise ClientError("invalid", "this node knows nothing of that message, or no more")
+        return record.to_map(peers)
+
+    def _peer_history(
+        self, context: Context, since: float | None, limit: int
+    ) -> list[dict[str, Any]]:
+        if self._held(context.site).rules is None:
+            raise no_rules(context.site).to_client()
+        return self._history.recent(context.site, since or 0.0, limit)
 
     def _as(self, context: Context, address: str, cmd: str, params: Any) -> Any:
         """Another site's command: peer messages without a signature, nothing else.

@@ -19,11 +19,15 @@ WAITING_LIMIT = 10_000
 """Messages that may wait for verdicts at one time; further ones are taken as accepted."""
 
 
+Settled = Callable[[Verdict, bool], None]
+"""Told the verdict, and whether any client gave one."""
+
+
 @attrs.define(eq=False)
 class _Waiting:
     ballot: Ballot
     voters: tuple[IClient, ...]
-    settled: Callable[[Verdict], None]
+    settled: Settled
     deadline: Deadline
 
 
@@ -152,7 +156,7 @@ class Delivery:
         hash: str,
         voters: tuple[IClient, ...],
         seconds: float,
-        settled: Callable[[Verdict], None],
+        settled: Settled,
     ) -> None:
         """Call `settled` once the voters have judged, at the latest after so many seconds.
 
@@ -163,7 +167,7 @@ class Delivery:
             # It came unsigned before, and comes again signed: only this one is judged.
             earlier.deadline.cancel()
         if seconds <= 0 or not voters or len(self._waiting) >= WAITING_LIMIT:
-            settled(Verdict.ACCEPT)
+            settled(Verdict.ACCEPT, False)
             return
         ballot = Ballot(voters)
         deadline = self._deadlines.add(seconds, lambda: self._time_up(hash))
@@ -190,4 +194,4 @@ class Delivery:
             return
         del self._waiting[hash]
         waiting.deadline.cancel()
-        waiting.settled(outcome)
+        waiting.settled(outcome, waiting.ballot.judged)

@@ -6,6 +6,7 @@ event to the site's clients, their verdict, the relay.
 """
 
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Any
 
 import attrs
@@ -16,20 +17,23 @@ from zeromsg.errors import TheirMistake
 from zeromsg.interfaces import IClient, IPeerLink, ISites
 from zeromsg.log import leveled
 from zeromsg.policy.ballot import Verdict
+from zeromsg.policy.recorder import Recorder, Stopwatch
 from zeromsg.policy.rules import Rules
-from zeromsg.policy.scoring import Scoring
 from zeromsg.policy.seen import Met, Seen
+from zeromsg.policy.shedding import Shedding
 from zeromsg.policy.site_state import Recent, SiteState
 from zeromsg.policy.validation import Accepted, Rejected, no_rules, validate
+from zeromsg.routing.blame import Blame, Passed, key_identity
 from zeromsg.routing.delivery import Delivery, receive_event
+from zeromsg.routing.history import History
 from zeromsg.routing.relay import Relay
 from zeromsg.routing.replies import Replies
 from zeromsg.routing.site_peers import SitePeers
-from zeromsg.wire.names import ALREADY_RECEIVED, THANKS, UNKNOWN_SITE
+from zeromsg.wire.names import ALREADY_RECEIVED, THANKS, UNKNOWN_SITE, WANT_VERDICT
 from zeromsg.wire.peer_messages import Body, Envelope, parse_body, parse_envelope
 
-INVALID_POINTS = 10
-"""What `peerInvalid` of the clients costs."""
+_NOT_THEIR_FAULT = ("age", "banned")
+"""Checks whose refusals no sender can foresee."""
 
 _HOLDERS = 10_000
 
@@ -54,12 +58,14 @@ class Counters:
 
 @attrs.frozen
 class _Arrival:
-    """One message on its way through the checks."""
+    """One message on its way through the checks. asks: it wants to hear our verdict."""
 
     link: IPeerLink
     req_id: Any
     envelope: Envelope
     broadcast: bool
+    asks: bool
+    watch: Stopwatch
 
 
 class Inbound:
@@ -73,7 +79,10 @@ class Inbound:
         sites: ISites,
         states: Callable[[str], SiteState[Origin]],
         seen: Seen,
-        scoring: Scoring,
+        blame: Blame,
+        recorder: Recorder,
+        shedding: Shedding[IPeerLink],
+        history: History,
         delivery: Delivery,
         replies: Replies,
         relay: Relay,
@@ -81,12 +90,14 @@ class Inbound:
         clock: IReactorTime,
         wall: Callable[[], float],
         raw_limit: int,
-        ban: Callable[[str], None],
     ) -> None:
         self._sites = sites
         self._states = states
         self._seen = seen
-        self._scoring = scoring
+        self._blame = blame
+        self._recorder = recorder
+        self._shedding = shedding
+        self._history = history
         self._delivery = delivery
         self._replies = replies
         self._relay = relay
@@ -94,7 +105,6 @@ class Inbound:
         self._clock = clock
         self._wall = wall
         self._raw_limit = raw_limit
-        self._ban = ban
         # Who sent a copy of a message that waits for its verdict, and needs none back.
         self._holders: Recent[set[IPeerLink]] = Recent(_HOLDERS)
         self.counters = Counters()
@@ -104,6 +114,7 @@ class Inbound:
     ) -> None:
         """Handle one request; it is answered before this returns."""
         self.counters.received += 1
+        watch = Stopwatch(perf_counter)
         try:
             envelope = parse_envelope(params, self._raw_limit)
         except TheirMistake as mistake:
@@ -113,86 +124,99 @@ class Inbound:
         if met is not None and not (met is Met.UNSIGNED and envelope.signature):
             self._met_again(link, req_id, envelope)
             return
-        arrival = _Arrival(link, req_id, envelope, broadcast)
+        watch.check("seen", True)
+        asks = params.get(WANT_VERDICT) is True and link.extension > 0
+        arrival = _Arrival(link, req_id, envelope, broadcast, asks, watch)
         try:
             body = parse_body(envelope.raw)
         except TheirMistake as mistake:
-            self._reject(arrival, Rejected("raw", mistake.points, str(mistake), final=True))
+            self._reject(arrival, "", Rejected("raw", mistake.points, str(mistake), final=True))
             return
         self._judge(arrival, body)
 
     def _met_again(self, link: IPeerLink, req_id: Any, envelope: Envelope) -> None:
         self.counters.duplicates += 1
+        self._shedding.useless(link)
         link.respond(req_id, {"warning": ALREADY_RECEIVED})
+        record = self._recorder.get(envelope.digest)
+        if record is not None:
+            record.again(link.name)
         if self._delivery.waiting:
             holders = self._holders.get(envelope.hash)
             if holders is not None:
                 holders.add(link)
 
     def _judge(self, arrival: _Arrival, body: Body) -> None:
+        """The checks that need the site, and then those of its rules."""
+        outcome = self._outcome(arrival, body)
+        if isinstance(outcome, Rejected):
+            self._reject(arrival, body.site, outcome)
+        else:
+            self._accept(arrival, body, *outcome)
+
+    def _outcome(self, arrival: _Arrival, body: Body) -> Rejected | tuple[Rules, Accepted]:
+        watch, envelope = arrival.watch, arrival.envelope
         if body.broadcast is not None and body.broadcast is not arrival.broadcast:
             # A question must not spread, nor a broadcast be taken for a question:
             # it would count as seen, and its relay be stopped.
             meant = "" if body.broadcast else "not "
             text = f"This message was {meant}meant to be broadcast"
-            self._reject(arrival, Rejected("kind", 7, text, final=False))
-            return
+            return _noted(watch, Rejected("kind", 7, text, final=False))
         site = self._sites.get(body.site)
         if site is None:
-            self._reject(arrival, Rejected("site", 0, UNKNOWN_SITE, final=False))
-            return
+            return _noted(watch, Rejected("site", 0, UNKNOWN_SITE, final=False))
         rules = site.rules
         if rules is None:
-            self._reject(arrival, no_rules(body.site))
-            return
-        link = arrival.link
-        if self._is_banned(arrival.envelope):
-            self._count_refused("banned")
-            # No error: whoever passes it on cannot know, and ZeroNet nodes count errors.
-            link.respond(arrival.req_id, {"warning": "The signer is banned here"})
-            return
+            return _noted(watch, no_rules(body.site))
+        if self._is_banned(envelope):
+            return _noted(watch, Rejected("banned", 0, "The signer is banned here", final=False))
+        watch.check("site", True)
         verdict = validate(
-            arrival.envelope,
+            envelope,
             body,
             rules,
             self._states(body.site).frequency,
-            link.identity,
+            arrival.link.identity,
             self._clock.seconds(),
+            self._wall(),
+            watch,
         )
-        if isinstance(verdict, Rejected):
-            self._reject(arrival, verdict)
-        else:
-            self._accept(arrival, body, rules, verdict)
+        return verdict if isinstance(verdict, Rejected) else (rules, verdict)
 
     def _is_banned(self, envelope: Envelope) -> bool:
         """Whether the address that claims to have signed is banned; a lie fares no better."""
         signer = envelope.signature.partition("|")[0]
-        return bool(signer) and self._scoring.banned(_key_identity(signer), self._clock.seconds())
+        return bool(signer) and self._blame.is_banned(key_identity(signer))
 
-    def _reject(self, arrival: _Arrival, rejected: Rejected) -> None:
+    def _reject(self, arrival: _Arrival, site: str, rejected: Rejected) -> None:
         if rejected.final:
             self._seen.add(arrival.envelope.digest, Met.REFUSED, self._wall())
+        record = self._recorder.copy(
+            arrival.envelope.digest, arrival.link.name, rejected.check, arrival.watch, self._wall()
+        )
+        record.site = record.site or site
         self._refuse(arrival.link, arrival.req_id, rejected)
 
     def _refuse(self, link: IPeerLink, req_id: Any, rejected: Rejected) -> None:
-        self._count_refused(rejected.check)
-        self._log.debug("{peer} refused by {check}", peer=link.name, check=rejected.check)
-        link.respond(req_id, {"error": rejected.text})
-        self._charge(link.identity, rejected.points)
-
-    def _count_refused(self, check: str) -> None:
         refused = self.counters.refused
-        refused[check] = refused.get(check, 0) + 1
-
-    def _charge(self, identity: str, points: int) -> None:
-        if points and self._scoring.charge(identity, points, self._clock.seconds()):
-            self._ban(identity)
+        refused[rejected.check] = refused.get(rejected.check, 0) + 1
+        self._shedding.useless(link)
+        self._log.debug("{peer} refused by {check}", peer=link.name, check=rejected.check)
+        # ZeroNet nodes count errors; what is not the sender's fault is none.
+        kind = "warning" if rejected.check in _NOT_THEIR_FAULT else "error"
+        link.respond(req_id, {kind: rejected.text})
+        self._blame.charge(link.identity, rejected.points, f"refused by {rejected.check}")
 
     def _accept(self, arrival: _Arrival, body: Body, rules: Rules, accepted: Accepted) -> None:
         link, envelope = arrival.link, arrival.envelope
         self.counters.accepted += 1
+        self._shedding.useful(link)
         met = Met.SIGNED if accepted.signed_by else Met.UNSIGNED
         self._seen.add(envelope.digest, met, self._wall())
+        record = self._recorder.copy(
+            envelope.digest, link.name, "accepted", arrival.watch, self._wall()
+        )
+        record.site = body.site
         self._site_peers.joined(body.site, link)
         self._site_peers.understands(link)
         if body.to is not None and not arrival.broadcast:
@@ -203,11 +227,16 @@ class Inbound:
         hash = envelope.hash
         self._states(body.site).origins.put(hash, Origin(link.name))
         listeners = self._delivery.listeners(body.site)
-        if listeners or body.immediate:
+        record.clients += len(listeners)
+        remembered = arrival.broadcast and self._history.wanted(body.site)
+        if listeners or body.immediate or remembered:
             event = _event(envelope, body, accepted, link.name, arrival.broadcast)
-            if not listeners:
+            if remembered:
+                self._history.add(body.site, event)
+            if not listeners and body.immediate:
                 self._delivery.keep(body.site, hash, event)
-        self._await_verdict(arrival, body, rules, accepted, envelope, listeners)
+                record.queued = True
+        self._await_verdict(arrival, body.site, rules, accepted.signed_by, envelope, listeners)
         if listeners:
             self._delivery.show(listeners, event)
         # Only now: what was acknowledged is with a client or on disk.
@@ -216,32 +245,42 @@ class Inbound:
     def _await_verdict(
         self,
         arrival: _Arrival,
-        body: Body,
+        site: str,
         rules: Rules,
-        accepted: Accepted,
+        signer: str,
         envelope: Envelope,
         listeners: tuple[IClient, ...],
     ) -> None:
         """Blame or relay once the clients have judged; at once where there are none."""
-        link, site = arrival.link, body.site
-        signer = accepted.signed_by
-        blamed = _key_identity(signer) if signer else link.identity
+        link = arrival.link
         holders = {link}
         if listeners:
             self._holders.put(envelope.hash, holders)
 
-        def settled(verdict: Verdict) -> None:
-            if verdict is Verdict.REJECT:
-                self._charge(blamed, INVALID_POINTS)
-            elif verdict is Verdict.ACCEPT and arrival.broadcast:
-                self.counters.relayed += self._relay.spread(site, envelope, holders)
+        def settled(verdict: Verdict, judged: bool) -> None:
+            record = self._recorder.get(envelope.digest)
+            if record is not None and judged:
+                record.verdict = verdict.value
+            opinion = verdict if judged else None
+            self._blame.judged(link, envelope.hash, signer, opinion)
+            if arrival.asks and opinion is not Verdict.REJECT:
+                self._blame.tell(link, envelope.hash, opinion)
+            if verdict is Verdict.ACCEPT and arrival.broadcast:
+                passed = Passed(site, link, signer, judged)
+                self._relay.pass_on(envelope, passed, holders, self._relayed)
 
         self._delivery.await_verdict(envelope.hash, listeners, rules.valid_timeout, settled)
 
+    def _relayed(self, envelope: Envelope, count: int) -> None:
+        self.counters.relayed += count
+        record = self._recorder.get(envelope.digest)
+        if record is not None:
+            record.relays += count
 
-def _key_identity(address: str) -> str:
-    """Under which name a signer is scored, beside hosts."""
-    return f"key:{address}"
+
+def _noted(watch: Stopwatch, rejected: Rejected) -> Rejected:
+    watch.check(rejected.check, False)
+    return rejected
 
 
 def cert_text(accepted: Accepted) -> str:

@@ -42,7 +42,7 @@ class Joining:
         sites: ISites,
         site_peers: SitePeers,
         clock: IReactorTime,
-        charge: Callable[[str, int], None],
+        charge: Callable[[str, float, str], None],
         changed: Callable[[str], None],
     ) -> None:
         self._sites = sites
@@ -114,7 +114,7 @@ class Joining:
                     "refused a file of {site}: {reason}", site=site.address, reason=str(refused)
                 )
                 self._log.debug("it came from {peer}", peer=link.name)
-                self._charge(link.identity, refused.points)
+                self._charge(link.identity, refused.points, "a file that was not what it should be")
             if complete(site):
                 self._log.info("{site} is complete", site=site.address)
                 return

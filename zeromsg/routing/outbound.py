@@ -16,12 +16,14 @@ from zeromsg.crypto.signing import sign
 from zeromsg.errors import BadKey, ClientError, Unreachable
 from zeromsg.interfaces import Answer, Entropy, IPeerLink, IPeers, ISites, IUsers, Wall
 from zeromsg.policy.fanout import choose
+from zeromsg.policy.recorder import Recorder
 from zeromsg.policy.rules import Rules
 from zeromsg.policy.seen import Met, Seen
 from zeromsg.policy.site_state import SiteState
 from zeromsg.policy.validation import Accepted, Subject, no_rules, validate_own
 from zeromsg.protocol.aggregation import Aggregation
 from zeromsg.routing.delivery import Delivery, receive_event
+from zeromsg.routing.history import History
 from zeromsg.routing.inbound import Origin, cert_text, user_of
 from zeromsg.routing.relay import Relay
 from zeromsg.routing.replies import Replies, Reply
@@ -97,6 +99,8 @@ class Outbound:
         users: IUsers,
         states: Callable[[str], SiteState[Origin]],
         seen: Seen,
+        recorder: Recorder,
+        history: History,
         delivery: Delivery,
         replies: Replies,
         relay: Relay,
@@ -112,6 +116,8 @@ class Outbound:
         self._users = users
         self._states = states
         self._seen = seen
+        self._recorder = recorder
+        self._history = history
         self._delivery = delivery
         self._replies = replies
         self._relay = relay
@@ -134,6 +140,9 @@ class Outbound:
         envelope = sealed.envelope.with_trace() if trace else sealed.envelope
         self._show_own(sealed, broadcast=True)
         reached = self._relay.spread(draft.site, envelope, ())
+        record = self._recorder.record(envelope.digest, self._wall())
+        record.site, record.fate, record.relays = draft.site, "own", reached
+        record.clients = len(self._delivery.listeners(draft.site))
         if reached < peer_count:
             self._relay.reach_further(draft.site, envelope, peer_count - reached)
         respond({"sent": reached > 0, "hash": sealed.hash, "peers": reached})
@@ -144,6 +153,8 @@ class Outbound:
         self._states(sealed.site).origins.put(sealed.hash, Origin(SELF))
         listeners = self._delivery.listeners(sealed.site)
         self._delivery.show(listeners, event)
+        if broadcast and self._history.wanted(sealed.site):
+            self._history.add(sealed.site, event)
         if not listeners and sealed.immediate:
             self._delivery.keep(sealed.site, sealed.hash, event)
 

@@ -1,28 +1,43 @@
 """Handing a broadcast to the peers of its site."""
 
 import random
-from collections.abc import Container
+from collections.abc import Callable, Collection, Container
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from zeromsg.errors import Unreachable
 from zeromsg.interfaces import Answer, IPeerLink, IPeers
+from zeromsg.policy.ballot import Verdict
 from zeromsg.policy.fanout import choose
+from zeromsg.routing.blame import Blame, Passed
+from zeromsg.routing.deadlines import Deadlines
 from zeromsg.routing.site_peers import SitePeers
-from zeromsg.wire.names import PEER_BROADCAST
+from zeromsg.wire.names import PEER_BROADCAST, WANT_VERDICT
 from zeromsg.wire.packing import pack
 from zeromsg.wire.peer_messages import Envelope
 from zeromsg.wire.values import PeerAddress
+
+PROBE_SECONDS = 6.0
+"""What one neighbour has to judge a doubtful message before the others get it all the same."""
 
 
 class Relay:
     """Sends envelopes on; the parameters are packed once for all peers."""
 
-    def __init__(self, site_peers: SitePeers, peers: IPeers, rng: random.Random) -> None:
+    def __init__(
+        self,
+        site_peers: SitePeers,
+        peers: IPeers,
+        rng: random.Random,
+        blame: Blame,
+        deadlines: Deadlines,
+    ) -> None:
         self._site_peers = site_peers
         self._peers = peers
         self._rng = rng
+        self._blame = blame
+        self._deadlines = deadlines
 
     def spread(self, site: str, envelope: Envelope, holders: Container[IPeerLink]) -> int:
         """To every connected peer of the site but those that have it; returns how many."""
@@ -32,6 +47,64 @@ class Relay:
             for link in links:
                 self._send(link, packed)
         return len(links)
+
+    def pass_on(
+        self,
+        envelope: Envelope,
+        passed: Passed,
+        holders: Collection[IPeerLink],
+        relayed: Callable[[Envelope, int], None],
+    ) -> None:
+        """A peer's message to the peers of its site that do not have it and would want it.
+
+        What comes from where neighbours objected lately goes to one of them
+        first, and to the others unless it is rejected there.
+        holders: who has it; more may come to have it while it waits.
+        relayed: told how many it went to, each time.
+        """
+        links = self._wanting(passed, holders)
+        self._blame.passing(envelope.hash, passed)
+        judging = [link for link in links if link.extension]
+        doubtful = not passed.judged and self._blame.suspects(passed.source, passed.signer)
+        if not doubtful or not judging or len(links) == 1:
+            self._hand_out(envelope, passed, links, relayed)
+            return
+        first = self._rng.choice(judging)
+        waiting = self._deadlines.add(PROBE_SECONDS, lambda: answered(None))
+
+        def answered(verdict: Verdict | None) -> None:
+            waiting.cancel()
+            passed.answered = None
+            if verdict is not Verdict.REJECT and verdict is not Verdict.IGNORE:
+                others = [link for link in self._wanting(passed, holders) if link is not first]
+                self._hand_out(envelope, passed, others, relayed)
+
+        passed.answered = answered
+        passed.waiting.add(first)
+        self._send(first, pack({**envelope.to_wire(), WANT_VERDICT: True}))
+        relayed(envelope, 1)
+
+    def _wanting(self, passed: Passed, holders: Collection[IPeerLink]) -> list[IPeerLink]:
+        return [
+            link
+            for link in self._site_peers.members(passed.site)
+            if link not in holders and self._blame.wanted_by(passed, link)
+        ]
+
+    def _hand_out(
+        self,
+        envelope: Envelope,
+        passed: Passed,
+        links: list[IPeerLink],
+        relayed: Callable[[Envelope, int], None],
+    ) -> None:
+        if links:
+            packed = pack(envelope.to_wire())
+            for link in links:
+                if link.extension:
+                    passed.waiting.add(link)
+                self._send(link, packed)
+            relayed(envelope, len(links))
 
     def reach_further(self, site: str, envelope: Envelope, count: int) -> None:
         """Dial up to `count` peers of the site that are not connected, and send it to them."""

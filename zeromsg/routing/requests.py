@@ -16,6 +16,7 @@ from zeromsg.errors import ContentRefused, FileMissing, TheirMistake
 from zeromsg.interfaces import Answer, IPeerLink, ISite, ISites
 from zeromsg.log import leveled
 from zeromsg.policy.site_content import ContentUnchanged
+from zeromsg.routing.blame import Blame
 from zeromsg.routing.inbound import Inbound
 from zeromsg.routing.joining import Joining
 from zeromsg.routing.site_peers import SitePeers
@@ -44,9 +45,8 @@ class Requests:
         sites: ISites,
         site_peers: SitePeers,
         inbound: Inbound,
+        blame: Blame,
         joining: Joining,
-        charge: Callable[[str, int], None],
-        banned: Callable[[str], bool],
         check_port: Callable[[IPeerLink, int], Deferred[bool]],
         changed: Callable[[str], None],
     ) -> None:
@@ -54,8 +54,8 @@ class Requests:
         self._site_peers = site_peers
         self._inbound = inbound
         self._joining = joining
-        self._charge = charge
-        self.banned = banned
+        self._blame = blame
+        self.banned = blame.is_banned
         self._check_port = check_port
         self._changed = changed
         self._handlers: dict[str, Handler] = {
@@ -85,13 +85,17 @@ class Requests:
         if cmd == names.PEER_BROADCAST or cmd == names.PEER_SEND:
             self._inbound.arrived(link, req_id, params, cmd == names.PEER_BROADCAST)
             return
+        if cmd == names.PEER_VERDICT and link.extension:
+            self._blame.heard(link, params)
+            link.respond(req_id, {"ok": names.THANKS})
+            return
         if cmd == names.CHECKPORT:
             self._checkport(link, req_id, params)
             return
         handler = self._handlers.get(cmd)
         if handler is None:
             link.respond(req_id, {"error": f"{names.UNKNOWN_COMMAND}{cmd[:100]}"})
-            self._charge(link.identity, UNKNOWN_POINTS)
+            self._blame.charge(link.identity, UNKNOWN_POINTS, "unknown commands")
             return
         try:
             answer = handler(link, params)
@@ -99,7 +103,7 @@ class Requests:
             link.respond(req_id, {"error": names.UNKNOWN_SITE})
             # A zeromsg node introduces itself for all its sites; others should know better.
             if not link.extension:
-                self._charge(link.identity, UNKNOWN_POINTS)
+                self._blame.charge(link.identity, UNKNOWN_POINTS, "unknown sites")
             return
         if cmd == names.STREAM_FILE and "body" in answer:
             link.respond_stream(req_id, answer)
@@ -194,7 +198,7 @@ class Requests:
         except ContentUnchanged:
             return {"ok": "File not changed"}
         except ContentRefused as refused:
-            self._charge(link.identity, refused.points)
+            self._blame.charge(link.identity, refused.points, "invalid content.json")
             return {"error": f"File {inner_path} invalid: {refused}"}
         self._changed(site.address)
         self._joining.newer(link, site)

@@ -34,6 +34,7 @@ from zeromsg.net.tls import load_certificate, tls_options
 from zeromsg.service import config
 from zeromsg.service.config import Settings
 from zeromsg.service.node import Edges, Node
+from zeromsg.service.operator import operate
 from zeromsg.store.database import Database
 from zeromsg.store.users import Users
 from zeromsg.web.pages import Pages
@@ -212,6 +213,9 @@ class _Gate:
 
     def status(self) -> Mapping[str, Any]:
         return self._node.status()
+
+    def operate(self, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        return operate(self._node, cmd, params)
 
     def may_see_status(self, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self._token.encode())

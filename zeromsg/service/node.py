@@ -23,12 +23,16 @@ from zeromsg.net import client_gate
 from zeromsg.net.dialer import can_connect
 from zeromsg.net.peer_protocol import Limits
 from zeromsg.net.pool import Pool
-from zeromsg.policy.scoring import Scoring
+from zeromsg.policy.recorder import Recorder
+from zeromsg.policy.scoring import Banned, Scoring
 from zeromsg.policy.seen import LIFETIME, Seen
+from zeromsg.policy.shedding import PAUSE_SECONDS, Shedding
 from zeromsg.policy.site_state import SiteState
+from zeromsg.routing.blame import Blame
 from zeromsg.routing.commands import Commands
 from zeromsg.routing.deadlines import Deadlines
 from zeromsg.routing.delivery import Delivery
+from zeromsg.routing.history import History
 from zeromsg.routing.inbound import Inbound, Origin
 from zeromsg.routing.info import NodeFacts, site_info
 from zeromsg.routing.joining import Joining, complete
@@ -38,7 +42,7 @@ from zeromsg.routing.replies import Replies
 from zeromsg.routing.requests import Requests
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.service.config import Settings
-from zeromsg.store.database import Database
+from zeromsg.store.database import Ban, Database
 from zeromsg.store.sites import Sites
 from zeromsg.store.users import Users
 from zeromsg.wire.client_messages import event_head
@@ -52,6 +56,9 @@ SAVE_SECONDS = 1.0
 
 RELOAD_SECONDS = 2.0
 """How often own sites are looked at for a new signed version."""
+
+LOOK_SECONDS = 0.1
+"""How often a busy node looks whether it keeps up."""
 
 CHECKS_LIMIT = 16
 """Ports of peers that are tried at one time; each takes a socket for up to five seconds."""
@@ -100,13 +107,21 @@ class Node:
         self._checks = 0
         self.sites = Sites(settings.data_dir / SITES_FOLDER, edges.wall)
         self.scoring = Scoring()
+        self.recorder = Recorder()
+        self._shedding: Shedding[IPeerLink] = Shedding()
         self.seen = Seen()
         self._deadlines = Deadlines(edges.clock)
         self.replies = Replies()
         self.delivery = Delivery(self.sites, database, self._state, self._deadlines, edges.wall)
         self.site_peers = SitePeers(self.sites, edges.clock)
+        self.blame = Blame(
+            scoring=self.scoring,
+            recorder=self.recorder,
+            wall=edges.wall,
+            banned=self._was_banned,
+        )
         self.joining = Joining(
-            self.sites, self.site_peers, edges.clock, self._charge, self._site_changed
+            self.sites, self.site_peers, edges.clock, self.blame.charge, self._site_changed
         )
         self.pool = Pool(
             connector=edges.connector,
@@ -117,17 +132,21 @@ class Node:
             rng=edges.rng,
             limits=Limits(settings.peers.requests_in_flight, settings.peers.unsent_limit),
             max_connections=settings.peers.max_connections,
-            charge=self._charge,
+            charge=self.blame.charge,
             used=self._is_used,
         )
         self._tls = edges.tls is not None
         self._connector = edges.connector
-        relay = Relay(self.site_peers, self.pool, edges.rng)
+        history = History(self.sites, edges.wall)
+        relay = Relay(self.site_peers, self.pool, edges.rng, self.blame, self._deadlines)
         self.inbound = Inbound(
             sites=self.sites,
             states=self._state,
             seen=self.seen,
-            scoring=self.scoring,
+            blame=self.blame,
+            recorder=self.recorder,
+            shedding=self._shedding,
+            history=history,
             delivery=self.delivery,
             replies=self.replies,
             relay=relay,
@@ -135,15 +154,13 @@ class Node:
             clock=edges.clock,
             wall=edges.wall,
             raw_limit=settings.peers.raw_limit,
-            ban=self.pool.ban,
         )
         self.requests = Requests(
             sites=self.sites,
             site_peers=self.site_peers,
             inbound=self.inbound,
+            blame=self.blame,
             joining=self.joining,
-            charge=self._charge,
-            banned=lambda identity: self.scoring.banned(identity, edges.clock.seconds()),
             check_port=self._check_port,
             changed=self._site_changed,
         )
@@ -152,6 +169,8 @@ class Node:
             users=users,
             states=self._state,
             seen=self.seen,
+            recorder=self.recorder,
+            history=history,
             delivery=self.delivery,
             replies=self.replies,
             relay=relay,
@@ -170,12 +189,16 @@ class Node:
             delivery=self.delivery,
             outbound=outbound,
             site_peers=self.site_peers,
+            recorder=self.recorder,
+            history=history,
             facts=self._facts,
             wall=edges.wall,
         )
-        self._saving = LoopingCall(self._save)
+        self._saving = LoopingCall(self._every_second)
         self._reloading = LoopingCall(self._reload)
-        for loop in (self._saving, self._reloading):
+        self._looking = LoopingCall(self._look)
+        self._looked = 0.0
+        for loop in (self._saving, self._reloading, self._looking):
             loop.clock = edges.clock
 
     # Life.
@@ -184,7 +207,11 @@ class Node:
         """Read sites and what an earlier run left. Raises ConfigError."""
         for site in self.settings.sites:
             self.add_site(site.address, site.path, site.size_limit)
-        self.seen.restore(self.database.seen_since(self._wall() - LIFETIME))
+        now = self._wall()
+        self.seen.restore(self.database.seen_since(now - LIFETIME))
+        kept = self.database.bans()
+        bans = (Banned(ban.identity, ban.until, ban.strikes, ban.reason) for ban in kept)
+        self.scoring.restore(bans, now)
 
     def add_site(self, address: str, path: Path | None, size_limit: int) -> None:
         site = self.sites.add(address, path, size_limit)
@@ -201,7 +228,7 @@ class Node:
         self._reloading.start(RELOAD_SECONDS, now=False)
 
     def stop(self) -> None:
-        for loop in (self._saving, self._reloading):
+        for loop in (self._saving, self._reloading, self._looking):
             if loop.running:
                 loop.stop()
         self.joining.stop()
@@ -210,8 +237,24 @@ class Node:
         self._deadlines.stop()
         self._save()
 
+    def _every_second(self) -> None:
+        self._save()
+        if self._shedding.busy and not self._looking.running:
+            self._looked = self._clock.seconds()
+            self._looking.start(LOOK_SECONDS, now=False)
+
     def _save(self) -> None:
         self.database.add_seen(self.seen.take_new())
+
+    def _look(self) -> None:
+        """See whether the node keeps up; if not, slow the worst senders down."""
+        if not self._shedding.busy:
+            self._looking.stop()
+            return
+        now = self._clock.seconds()
+        late, self._looked = now - self._looked - LOOK_SECONDS, now
+        for link in self._shedding.look(late):
+            link.rest(PAUSE_SECONDS)
 
     def _reload(self) -> None:
         for site in self.sites.all():
@@ -226,9 +269,37 @@ class Node:
             state = self._states[site] = SiteState()
         return state
 
-    def _charge(self, identity: str, points: int) -> None:
-        if points and self.scoring.charge(identity, points, self._clock.seconds()):
-            self.pool.ban(identity)
+    def _was_banned(self, identity: str) -> None:
+        """Cut a sender off, and remember it over a restart."""
+        self.pool.ban(identity)
+        for ban in self.scoring.bans(self._wall()):
+            if ban.identity == identity:
+                self._log.info("banned a sender: {reason}", reason=ban.reason)
+                self._log.debug("it is {identity}", identity=identity)
+                self.database.put_ban(Ban(ban.identity, ban.until, ban.strikes, ban.reason))
+
+    def ban(self, identity: str, seconds: float, reason: str) -> None:
+        """Ban by hand."""
+        self.scoring.ban(identity, self._wall(), seconds, reason)
+        self._was_banned(identity)
+
+    def pardon(self, identity: str) -> bool:
+        """End a ban and forget all points; whether there was a ban."""
+        self.database.remove_ban(identity)
+        return self.scoring.pardon(identity)
+
+    def bans(self) -> list[Banned]:
+        """Bans in force."""
+        now = self._wall()
+        return [ban for ban in self.scoring.bans(now) if ban.until > now]
+
+    def why(self, hash: str) -> Mapping[str, Any] | None:
+        """What became of a message here, senders included; None if that is not known."""
+        try:
+            record = self.recorder.get(bytes.fromhex(hash))
+        except ValueError:
+            return None
+        return record.to_map(with_peers=True) if record is not None else None
 
     def _is_used(self, link: IPeerLink) -> bool:
         return any(self.site_peers.takes_part(site, link) for site in self.sites.addresses())
@@ -321,7 +392,7 @@ class Node:
                     "dialled": link.dialled,
                     "encrypted": link.encrypted,
                     "zeromsg": bool(link.extension),
-                    "points": round(self.scoring.points(link.identity, self._clock.seconds()), 1),
+                    "points": round(self.scoring.points(link.identity, self._wall()), 1),
                 }
                 for link in self.pool.links
             ],
@@ -334,6 +405,7 @@ class Node:
                 "waiting_for_verdict": self.delivery.waiting,
                 "waiting_for_reply": len(self.replies),
             },
+            "bans": len(self.bans()),
             "clients": self.delivery.count(),
             "seen": len(self.seen),
         }

@@ -63,9 +63,15 @@ def sign_site(
     fresh["files"] = {
         entry.inner_path: {"sha512": entry.sha512, "size": entry.size} for entry in entries
     }
+    last = before.get("modified", 0)
+    if isinstance(last, bool) or not isinstance(last, int | float):
+        raise ConfigError(f"{folder / ROOT}: modified is no number")
     # Two signatures within a second must still be told apart.
-    fresh["modified"] = max(int(wall()), int(before.get("modified", 0)) + 1)
-    signed = sign_content(fresh, key, before)
+    fresh["modified"] = max(int(wall()), int(last) + 1)
+    try:
+        signed = sign_content(fresh, key, before)
+    except ContentRefused as problem:
+        raise ConfigError(f"{folder / ROOT}: {problem}") from None
     try:
         (folder / ROOT).write_bytes(content_bytes(signed))
     except OSError as problem:

@@ -104,11 +104,12 @@ class Site:
         """Look whether the operator signed a new version; whether there is one."""
         if not self.own or self._root_stamp() == self._stamp:
             return False
-        before = self._held.get(ROOT)
-        self._verified.clear()
+        before, verified = self._held.get(ROOT), self._verified
+        self._verified = {}
         try:
             self.load()
         except ConfigError as problem:
+            self._verified = verified
             self._log.warn("{problem}", problem=str(problem))
             return False
         return self._held.get(ROOT) != before

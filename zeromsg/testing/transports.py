@@ -56,6 +56,8 @@ class MemoryTransport:
         self._other: MemoryTransport | None = None
         self.protocol: IProtocol | None = None
         self.connected = True
+        self._paused = False
+        self._kept: list[bytes] = []
 
     def join(self, other: "MemoryTransport") -> None:
         self._other, other._other = other, self
@@ -89,6 +91,16 @@ class MemoryTransport:
     def getHost(self) -> Any:
         return IPv4Address("TCP", self._host.host, self._host.port)
 
+    def pauseProducing(self) -> None:
+        """Keep what arrives until `resumeProducing`."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        kept, self._kept = self._kept, []
+        for data in kept:
+            self._receive(data)
+
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Nothing is ever full here, so nobody is paused."""
 
@@ -101,9 +113,14 @@ class MemoryTransport:
     # The other end.
 
     def _deliver(self, data: bytes) -> None:
-        other = self._other
-        if other is not None and other.connected and other.protocol is not None:
-            other.protocol.dataReceived(data)
+        if self._other is not None:
+            self._other._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        if self._paused:
+            self._kept.append(data)
+        elif self.connected and self.protocol is not None:
+            self.protocol.dataReceived(data)
 
     def _close(self, reason: Exception) -> None:
         self._end(reason)

@@ -17,11 +17,16 @@ from twisted.web.server import NOT_DONE_YET
 from twisted.web.template import Tag, flattenString, tags
 from zope.interface import implementer
 
+from zeromsg.errors import ClientError
+from zeromsg.wire.json_text import load
 from zeromsg.wire.values import is_site_address
 
 WEBSOCKET_PATHS = (b"Websocket",)
 INTERNAL = b"ZeroNet-Internal"
 STATUS_PATH = "/ZeroMsg-Internal/status"
+OPERATOR_PATH = "/ZeroMsg-Internal/operator"
+
+_OPERATION_LIMIT = 64 * 1024
 
 _STATIC = {"console.js": "application/javascript", "console.css": "text/css"}
 
@@ -55,6 +60,9 @@ class IGate(Protocol):
     def sites(self) -> Collection[str]: ...
 
     def status(self) -> Mapping[str, Any]: ...
+
+    def operate(self, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Run a command of the operator. Raises ClientError."""
 
     def may_see_status(self, token: str) -> bool: ...
 
@@ -94,6 +102,8 @@ class Pages:
         parts = [part for part in request.path.split(b"/") if part]
         if parts and parts[-1] in WEBSOCKET_PATHS and (len(parts) == 1 or parts[-2] == INTERNAL):
             return self._websocket(request, host)
+        if request.path == OPERATOR_PATH.encode():
+            return self._operate(request)
         if request.method not in (b"GET", b"HEAD"):
             return _refuse(request, 405, "Only GET is answered here.")
         return self._page(request, host, [part.decode("latin-1") for part in parts])
@@ -129,9 +139,32 @@ class Pages:
             return _refuse(request, 404, "There is nothing here.")
         return self._site_page(request, host, parts[0])
 
-    def _status(self, request: Request) -> bytes:
+    def _may_operate(self, request: Request) -> bool:
         given = (_header(request, b"authorization") or "").removeprefix("Bearer ")
-        if not self._gate.may_see_status(given):
+        return self._gate.may_see_status(given)
+
+    def _operate(self, request: Request) -> bytes:
+        """A command of the operator, as JSON; browsers cannot send the token unasked."""
+        if not self._may_operate(request):
+            return _refuse(request, 401, "This is for who has this node's token.")
+        if request.method != b"POST":
+            return _refuse(request, 405, "Only POST is answered here.")
+        request.setHeader("Content-Type", "application/json; charset=utf-8")
+        body = request.content.read(_OPERATION_LIMIT) if request.content is not None else b""
+        try:
+            call = load(body.decode())
+            cmd, params = call["cmd"], call.get("params", {})
+            if not isinstance(cmd, str) or not isinstance(params, dict):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return json.dumps({"error": "invalid: this is no command"}).encode()
+        try:
+            return json.dumps(self._gate.operate(cmd, params)).encode()
+        except ClientError as refused:
+            return json.dumps({"error": str(refused)}).encode()
+
+    def _status(self, request: Request) -> bytes:
+        if not self._may_operate(request):
             return _refuse(request, 401, "The status is for who has this node's token.")
         request.setHeader("Content-Type", "application/json; charset=utf-8")
         return json.dumps(self._gate.status()).encode()

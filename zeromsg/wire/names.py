@@ -31,12 +31,17 @@ UNKNOWN_SITE: Final = "Unknown site"
 THANKS: Final = "thx"
 ALREADY_RECEIVED: Final = "Already received, thanks"
 
+WANT_VERDICT: Final = "want_verdict"
+"""In a peerBroadcast between zeromsg nodes: answer with a peerVerdict, whatever it is."""
+
 # ZeroFrame: commands and events beside those that share a peer command's name.
 PEER_REPLY: Final = "peerReply"
 PEER_VALID: Final = "peerValid"
 PEER_INVALID: Final = "peerInvalid"
 PEER_IGNORE: Final = "peerIgnore"
 PEER_LIST: Final = "peerList"
+PEER_WHY: Final = "peerWhy"
+PEER_HISTORY: Final = "peerHistory"
 PEER_RECEIVE: Final = "peerReceive"
 SELF: Final = "self"
 

@@ -1,0 +1,79 @@
+"""`zeromsg rules check`: what is wrong with rules before they are published."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zeromsg.cli.options import json_option
+from zeromsg.cli.output import emit, printable
+from zeromsg.errors import ConfigError
+from zeromsg.policy.rule_review import replay, review
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def rules() -> None:
+    """Look at the rules of a site."""
+
+
+@rules.command()
+@click.argument("file", type=_FILE)
+@click.option(
+    "--against",
+    type=_FILE,
+    metavar="RECORDING",
+    help="Say which messages of a recording (`zeromsg listen --record`) they would refuse.",
+)
+@json_option
+@click.pass_context
+def check(ctx: click.Context, file: Path, against: Path | None, as_json: bool) -> None:
+    """Check the rules in FILE, a p2p.json. Exit code 1 if nodes would take no messages."""
+    compiled, findings = review(_read(file))
+    refusals = []
+    if against is not None and compiled is not None:
+        refusals = list(replay(compiled, _events(against)))
+    if as_json:
+        emit(
+            {
+                "findings": [
+                    {"level": found.level, "key": found.key, "text": found.text}
+                    for found in findings
+                ],
+                "refused": [
+                    {"line": refusal.line, "check": refusal.check, "text": refusal.text}
+                    for refusal in refusals
+                ],
+            },
+            indent=2,
+        )
+    else:
+        for found in findings:
+            where = f"{found.key}: " if found.key else ""
+            click.echo(printable(f"{found.level}: {where}{found.text}"))
+        for refusal in refusals:
+            click.echo(printable(f"line {refusal.line}: {refusal.check}: {refusal.text}"))
+        if not findings and not refusals:
+            click.echo("nothing is wrong with these rules")
+    ctx.exit(1 if any(found.level == "error" for found in findings) else 0)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise ConfigError(f"{path} cannot be read: {problem.strerror}") from None
+
+
+def _events(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_read(path).splitlines(), 1):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            raise ConfigError(f"{path} line {number} is no event of a recording")
+        yield event

@@ -1,0 +1,56 @@
+"""What the operator of a running node can ask of it, beside its status."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from zeromsg.errors import ClientError
+from zeromsg.policy.scoring import BAN_SECONDS, LONGEST_BAN
+from zeromsg.service.node import Node
+
+_IDENTITY_LIMIT = 100
+_REASON_LIMIT = 200
+
+
+def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Run one command; its result as a JSON map. Raises ClientError.
+
+    why: `hash`. bans: nothing. ban: `identity`, `seconds`, `reason`. pardon: `identity`.
+    """
+    if cmd == "why":
+        found = node.why(_text(params, "hash"))
+        if found is None:
+            raise ClientError("invalid", "this node knows nothing of that message, or no more")
+        return found
+    if cmd == "bans":
+        return {
+            "bans": [
+                {
+                    "identity": ban.identity,
+                    "until": ban.until,
+                    "strikes": ban.strikes,
+                    "reason": ban.reason,
+                }
+                for ban in node.bans()
+            ]
+        }
+    if cmd == "ban":
+        node.ban(_text(params, "identity"), _seconds(params), _text(params, "reason", "by hand"))
+        return {"banned": params["identity"]}
+    if cmd == "pardon":
+        return {"pardoned": node.pardon(_text(params, "identity"))}
+    raise ClientError("unsupported", "the operator has no such command")
+
+
+def _text(params: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = params.get(name, default)
+    limit = _REASON_LIMIT if name == "reason" else _IDENTITY_LIMIT
+    if not isinstance(value, str) or not 0 < len(value) <= limit:
+        raise ClientError("invalid", f"{name} must be a text of at most {limit} characters")
+    return value
+
+
+def _seconds(params: Mapping[str, Any]) -> float:
+    value = params.get("seconds", BAN_SECONDS)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise ClientError("invalid", "seconds must be a number above 0")
+    return min(float(value), LONGEST_BAN)
