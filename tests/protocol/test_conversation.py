@@ -358,3 +358,24 @@ def test_a_message_over_the_size_limit_is_their_mistake():
     with pytest.raises(TheirMistake):
         for start in range(0, len(data), 65536):
             receive(conversation, data[start : start + 65536])
+
+
+def test_a_message_that_drips_takes_too_long_in_the_end():
+    conversation = Conversation(in_flight_limit=10)
+    message = pack({"cmd": "ping", "req_id": 1, "params": {}})
+    list(conversation.receive(message[:1], 0.0))
+    for at in range(1, 7):
+        list(conversation.receive(message[at : at + 1], at * 10.0))
+        assert not conversation.dawdles(at * 10.0)
+    assert conversation.dawdles(60.1)
+    list(conversation.receive(message[7:], 61.0))
+    assert not conversation.dawdles(1000.0)
+
+
+def test_a_new_message_has_its_own_time():
+    conversation = Conversation(in_flight_limit=10)
+    message = pack({"cmd": "ping", "req_id": 1, "params": {}})
+    list(conversation.receive(message[:5], 0.0))
+    list(conversation.receive(message[5:] + message[:5], 59.0))
+    assert not conversation.dawdles(100.0)
+    assert conversation.dawdles(119.1)

@@ -205,6 +205,10 @@ class PeerProtocol(TwistedProtocol):
         self._transport.loseConnection()
         self._later(_FLUSH_SECONDS, self._transport.abortConnection)
 
+    def retire(self, seconds: float, reason: str) -> None:
+        """Close after a while."""
+        self._later(seconds, lambda: self.drop(reason))
+
     # What the pool's clock asks.
 
     def tick(self, now: float) -> None:
@@ -213,6 +217,8 @@ class PeerProtocol(TwistedProtocol):
         late = conversation.expired(now)
         for answered in late:
             _fail(answered, Unreachable("no answer in time"))
+        if conversation.dawdles(now):
+            self.drop("it takes too long over one message")
         idle = now - max(conversation.last_received, self.opened_at)
         if idle > ANSWER_SECONDS and (late or conversation.partial):
             self.drop("it does not answer" if late else "it began a message and stopped")

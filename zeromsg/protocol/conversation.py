@@ -20,6 +20,9 @@ from zeromsg.wire.peer_messages import text
 ANSWER_SECONDS = 10.0
 """What a node has to answer a request before its peer gives up on the connection."""
 
+MESSAGE_SECONDS = 60.0
+"""What one message may take from its first byte to its last."""
+
 STREAM_LIMIT = 1024 * 1024
 """Most bytes that one streamFile answer may bring; nobody asks for more."""
 
@@ -63,11 +66,17 @@ class Conversation:
         self._waiting: dict[int, _Waiting] = {}
         self._in_flight_limit = in_flight_limit
         self.last_received = 0.0
+        # When the message began that is still arriving.
+        self._begun: float | None = None
 
     @property
     def partial(self) -> bool:
         """Whether the peer began a message that it did not finish."""
         return self._framer.partial
+
+    def dawdles(self, now: float) -> bool:
+        """Whether the peer takes too long over one message, however busily it drips."""
+        return self._begun is not None and now - self._begun > MESSAGE_SECONDS
 
     @property
     def waiting(self) -> int:
@@ -85,7 +94,12 @@ class Conversation:
         A generator, because a handler may change what the next message means.
         """
         self.last_received = now
-        for message in self._framer.feed(chunk):
+        messages = self._framer.feed(chunk)
+        if not self._framer.partial:
+            self._begun = None
+        elif messages or self._begun is None:
+            self._begun = now
+        for message in messages:
             event = self._understand(message)
             if event is not None:
                 yield event

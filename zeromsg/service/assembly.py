@@ -1,15 +1,17 @@
 """From settings to a running service: `makeService` is what twistd calls."""
 
 import datetime
+import fcntl
 import hmac
 import os
 import random
+import re
 import secrets
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import attrs
 from autobahn.twisted.resource import WebSocketResource
@@ -43,6 +45,7 @@ TOKEN_FILE = "status.token"
 DATABASE_FILE = "zeromsg.sqlite3"
 USERS_FILE = "users.json"
 TLS_FILE = "peer-tls.pem"
+LOCK_FILE = "lock"
 
 FAREWELL_SECONDS = 0.2
 """What clients have to hear that the node stops, before connections are cut."""
@@ -80,6 +83,7 @@ class NodeService(Service):
         settings = self._settings
         data_dir = settings.data_dir
         make_private_folder(data_dir)
+        self._lock = lock_folder(data_dir)
         self._database = Database(data_dir / DATABASE_FILE)
         self._token = status_token(data_dir)
         users = Users(data_dir / USERS_FILE, secrets.token_bytes)
@@ -169,8 +173,12 @@ class NodeService(Service):
             return DeferredList(closing)
         self._clients.stop()
         self._node.stop()
-        farewell = deferLater(self._reactor, FAREWELL_SECONDS, self._database.close)
+        farewell = deferLater(self._reactor, FAREWELL_SECONDS, self._close_files)
         return DeferredList([*closing, farewell])
+
+    def _close_files(self) -> None:
+        self._database.close()
+        self._lock.close()
 
 
 async def _closed(port: IListeningPort) -> None:
@@ -223,10 +231,12 @@ class _Gate:
 
 def source_host(endpoint: str) -> str | None:
     """The one host that a listening endpoint names, to dial from it too."""
-    for part in endpoint.split(":")[1:]:
+    # A colon within a part is written with a backslash before it.
+    for part in re.split(r"(?<!\\):", endpoint)[1:]:
         key, _, value = part.partition("=")
-        if key == "interface" and value not in _EVERYWHERE:
-            return value.replace("\\", "")
+        host = value.replace("\\", "")
+        if key == "interface" and host not in _EVERYWHERE:
+            return host
     return None
 
 
@@ -236,6 +246,18 @@ def make_private_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
         raise ConfigError(f"cannot make {folder}: {problem.strerror}") from None
+
+
+def lock_folder(folder: Path) -> IO[str]:
+    """Hold a data directory for this process alone; let go by closing. Raises ConfigError."""
+    try:
+        file = (folder / LOCK_FILE).open("w")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(f"another node uses {folder} already") from None
+    except OSError as problem:
+        raise ConfigError(f"cannot use {folder}: {problem.strerror}") from None
+    return file
 
 
 def status_token(data_dir: Path) -> str:
