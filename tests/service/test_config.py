@@ -16,11 +16,11 @@ from zeromsg.service.config import (
     Settings,
     SiteSettings,
     UiSettings,
-    _line_numbers,
     describe,
     load,
     parse,
 )
+from zeromsg.service.toml_lines import line_numbers
 from zeromsg.wire.values import PeerAddress
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "zeromsg.toml"
@@ -519,7 +519,7 @@ def test_every_key_is_found_on_its_line(blocks):
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         assume(False)  # a table that another block made already
-    lines = _line_numbers(text)
+    lines = line_numbers(text)
     for path in lines:
         value = document
         for part in path:

@@ -23,11 +23,10 @@ import attrs
 import platformdirs
 
 from zeromsg.errors import ConfigError
+from zeromsg.service.toml_lines import BARE_KEY, KeyPath, line_numbers
 from zeromsg.wire.values import PeerAddress, is_site_address
 
 _Table = TypeVar("_Table", bound=attrs.AttrsInstance)
-# A key's place in the document; numbers count the tables of a [[list]].
-_KeyPath = tuple[str | int, ...]
 
 
 # What a key may hold
@@ -322,7 +321,7 @@ def parse(text: str, name: str, folder: Path) -> Settings:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{name}: expected TOML: {error}") from error
-    return _read_table(Settings, document, _Source(name, folder, _line_numbers(text)), ())
+    return _read_table(Settings, document, _Source(name, folder, line_numbers(text)), ())
 
 
 @attrs.frozen
@@ -331,9 +330,9 @@ class _Source:
 
     name: str
     folder: Path
-    lines: Mapping[_KeyPath, int]
+    lines: Mapping[KeyPath, int]
 
-    def error(self, path: _KeyPath, text: str) -> ConfigError:
+    def error(self, path: KeyPath, text: str) -> ConfigError:
         where = self.name
         for length in range(len(path), 0, -1):
             # Keys inside an inline table are found under the key that holds it.
@@ -342,12 +341,12 @@ class _Source:
                 break
         return ConfigError(f"{where}: {_spelled(path)}: {text}")
 
-    def unfit(self, path: _KeyPath, expected: str, found: object, reason: str = "") -> ConfigError:
+    def unfit(self, path: KeyPath, expected: str, found: object, reason: str = "") -> ConfigError:
         more = f" ({reason})" if reason else ""
         return self.error(path, f"expected {expected}, found {_shown(found)}{more}")
 
 
-def _read_table(cls: type[_Table], table: Any, source: _Source, path: _KeyPath) -> _Table:
+def _read_table(cls: type[_Table], table: Any, source: _Source, path: KeyPath) -> _Table:
     if not isinstance(table, dict):
         raise source.unfit(path, "a table", table)
     keys = _keys(cls)
@@ -365,7 +364,7 @@ def _read_table(cls: type[_Table], table: Any, source: _Source, path: _KeyPath) 
 
 
 def _read_value(
-    field: "attrs.Attribute[Any]", value: Any, source: _Source, path: _KeyPath
+    field: "attrs.Attribute[Any]", value: Any, source: _Source, path: KeyPath
 ) -> object:
     if "table" in field.metadata:
         return _read_table(field.metadata["table"], value, source, path)
@@ -378,7 +377,7 @@ def _read_value(
         raise source.unfit(path, kind.expected, error.found, str(error)) from None
 
 
-def _read_sites(value: Any, source: _Source, path: _KeyPath) -> tuple[SiteSettings, ...]:
+def _read_sites(value: Any, source: _Source, path: KeyPath) -> tuple[SiteSettings, ...]:
     if not isinstance(value, list):
         raise source.unfit(path, "[[site]] tables", value)
     sites: dict[str, SiteSettings] = {}
@@ -428,13 +427,12 @@ def _suggestion(name: str, known: Mapping[str, object] | Sequence[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
 
 
-def _spelled(path: _KeyPath) -> str:
+def _spelled(path: KeyPath) -> str:
     """The path as TOML writes it; which of several [[site]] it is, the line says."""
     names = (part for part in path if isinstance(part, str))
-    return ".".join(name if _BARE_KEY.fullmatch(name) else _shown(name) for name in names)
+    return ".".join(name if BARE_KEY.fullmatch(name) else _shown(name) for name in names)
 
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN_LENGTH = 80
 
 
@@ -506,68 +504,3 @@ def _default_text(default: object) -> str | None:
 def _override_keys() -> list[str]:
     """The keys an override can name: all, and the list of sites as a whole."""
     return [each.key for each in describe() if not each.key.startswith("site.")] + ["site"]
-
-
-# Line numbers, which tomllib does not keep
-
-_TOKEN = re.compile(
-    r'"""(?:\\.|[^\\])*?"""(?:"{0,2})'
-    r"|'''.*?'''(?:'{0,2})"
-    r'|"(?:\\.|[^"\\\n])*"'
-    r"|'[^'\n]*'"
-    r"|#[^\n]*"
-    r"|[ \t\r]+"
-    r"|[\n\[\]{}=.,]"
-    r"|[^\s\[\]{}=.,#\"']+",
-    re.DOTALL,
-)
-
-
-def _line_numbers(text: str) -> dict[_KeyPath, int]:
-    """On which line each key and each table header of valid TOML first stands.
-
-    The paths are those of the parsed document, with a number after the name of
-    a [[list]]. Keys inside inline tables are left out.
-    """
-    lines: dict[_KeyPath, int] = {}
-    last_index: dict[_KeyPath, int] = {}
-    table: _KeyPath = ()
-    for line, brackets, names in _statements(text):
-        path = () if brackets else table
-        for position, name in enumerate(names, 1):
-            path = (*path, name)
-            lines.setdefault(path, line)
-            if brackets == 2 and position == len(names):
-                last_index[path] = last_index.get(path, -1) + 1
-            if path in last_index:
-                path = (*path, last_index[path])
-                lines.setdefault(path, line)
-        if brackets:
-            table = path
-    return lines
-
-
-def _statements(text: str) -> Iterator[tuple[int, int, list[str]]]:
-    """Cut valid TOML into (line, brackets, dotted name).
-
-    brackets: 0 for `key = value`, 1 for `[table]`, 2 for `[[list]]`.
-    """
-    line, brackets, depth, in_name = 1, 0, 0, True
-    names: list[str] = []
-    for match in _TOKEN.finditer(text):
-        token = match[0]
-        if not in_name:
-            depth += (token in "[{") - (token in "]}")
-            if token == "\n" and depth == 0:
-                brackets, names, in_name = 0, [], True
-        elif token == "[":
-            brackets += 1
-        elif token in ("=", "]"):
-            yield line, brackets, names
-            # The other bracket of a [[list]] header is still to come.
-            depth, in_name = max(0, brackets - 1), False
-        elif token[0] in "\"'":
-            names.append(tomllib.loads(f"name = {token}")["name"])
-        elif _BARE_KEY.fullmatch(token):
-            names.append(token)
-        line += token.count("\n")
