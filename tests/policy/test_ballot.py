@@ -131,3 +131,14 @@ def test_a_late_word_changes_nothing():
     ballot.leave("a")
     assert ballot.vote("a", REJECT) is None
     assert ballot.close() is ACCEPT
+
+
+def test_whether_anybody_judged():
+    for verdict in Verdict:
+        ballot = Ballot("ab")
+        assert not ballot.judged
+        ballot.vote("stranger", verdict)
+        ballot.leave("b")
+        assert not ballot.judged
+        ballot.vote("a", verdict)
+        assert ballot.judged

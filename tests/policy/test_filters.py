@@ -6,7 +6,13 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from zeromsg.policy.filters import PATTERN_LIMIT, BadFilter, Filter
+from zeromsg.policy.filters import (
+    FENCE_SECONDS,
+    FENCED_PATTERN_LIMIT,
+    PATTERN_LIMIT,
+    BadFilter,
+    Filter,
+)
 
 # Patterns of what Python and RE2 have in common, as sites write them.
 letters = st.sampled_from('ab1 "{}[]:,\\')
@@ -36,7 +42,7 @@ messages = st.recursive(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(patterns, messages)
 @example(".{,3}$", "a")
 @example(r"\{,3}", {})
@@ -83,11 +89,11 @@ def test_a_text_of_any_length_is_matched():
     "pattern",
     [
         *(None, 5, True, b".*", [], {}),
-        *("(", ")", "[", "a**", "*", "+", "?", "\\", "(?P<a", "[b-a]", "a{2,1}", r"\Z", "\ud800"),
-        # What needs to look around or back.
-        *("(?=a)", "(?!a)", "(?<=a)b", "(?<!a)b", r"(a)\1", "(?P<a>a)(?P=a)", "(?>a)", "a*+"),
+        *("(", ")", "[", "a**", "*", "+", "?", "\\", "(?P<a", "[b-a]", "a{2,1}"),
+        # What other nodes cannot do either.
+        *(r"\h", "(?<=a+)b", "(?R)", r"(?<!a|bb)\1", r"\X"),
         # What would take too much memory.
-        *("a{1001}", "((a{100}){100}){100}", "(?:.{900}x|.{900}y){900}"),
+        *("a{99999999}", "(?:.{900}x|.{900}y){900}", "((a{100}){100}){100}"),
         "a" * (PATTERN_LIMIT + 1),
     ],
     ids=lambda pattern: repr(pattern)[:30],
@@ -97,8 +103,52 @@ def test_what_is_no_filter_is_refused_with_a_sentence(pattern):
         Filter(pattern)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "reason"), [("(a", "missing )"), ("a**", "bad repetition operator: **")]
+)
+def test_the_sentence_says_what_is_wrong_and_nothing_goes_to_stderr(pattern, reason, capfd):
+    with pytest.raises(BadFilter) as refused:
+        Filter(pattern)
+    assert str(refused.value).startswith(f"filter does not compile: {reason}")
+    assert "b'" not in str(refused.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_filter_may_take_only_so_much_memory():
+    def alternatives(count):
+        return "|".join(f".*{chr(97 + number % 26)}.{{900}}" for number in range(count))
+
+    Filter(alternatives(40))
+    with pytest.raises(BadFilter, match="too large"):
+        # With letters beyond ASCII a dot is nine instructions.
+        Filter(alternatives(100) + "|\u00e9")
+
+
+def test_a_filter_keeps_its_pattern_as_it_was_written():
+    assert Filter(".{,3}").pattern == ".{,3}"
+
+
 def test_a_filter_may_be_as_long_as_the_limit():
-    assert Filter("a" * PATTERN_LIMIT).passes("a" * PATTERN_LIMIT)
+    assert PATTERN_LIMIT == 4096
+    longest = Filter("(?:ab|cd)*" + "|x" * ((PATTERN_LIMIT - 10) // 2))
+    assert longest.passes("abcd")
+    assert len(longest.pattern) == PATTERN_LIMIT
+
+
+def test_long_messages_do_not_make_long_filters_slow():
+    """Where RE2 would take too long and the other engine even longer, nothing matches."""
+    for pattern, text in (
+        ("a" * PATTERN_LIMIT, "a" * PATTERN_LIMIT),
+        (
+            "|".join(f".*[a-{chr(98 + number % 20)}].{{200}}x" for number in range(250)),
+            "ab" * 30_000,
+        ),
+        ("(?:a?){1000}" * 300, "a" * 60_000),
+    ):
+        compiled = Filter(pattern)
+        begun = time.perf_counter()
+        compiled.passes(text)
+        assert time.perf_counter() - begun < 1.0
 
 
 @pytest.mark.parametrize(
@@ -121,6 +171,103 @@ def test_patterns_that_hang_backtracking_engines_are_fast(pattern, text):
     begun = time.perf_counter()
     assert not compiled.passes(text)
     assert time.perf_counter() - begun < 1.0
+
+
+# What needs to look around or back, which RE2 does not do.
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "passes"),
+    [
+        ("^(?!.*bad).*$", '"good"', True),
+        ("^(?!.*bad).*$", '"a bad one"', False),
+        ('"(?=hello)', '"hello"', True),
+        ('"(?=hello)', '"goodbye"', False),
+        ('.*(?<=x)"$', '"x"', True),
+        ('.*(?<!x)"$', '"x"', False),
+        (r'"(.+)\1"$', '"abab"', True),
+        (r'"(.+)\1"$', '"aba"', False),
+        (r'"(?P<a>.)(?P=a)"', '"aa"', True),
+        (r'"x"\Z', '"x"', True),
+        (r'"x"\Z', '"x" ', False),
+        ("(?=a).{,3}$", "ab", True),
+        ("(?>a+)b", "aab", True),
+        ("a*+a", "aaa", False),
+        ("a{1001}", "a" * 1001, True),
+        ("a{1001}", "a" * 1000, False),
+        # Fits no text, as texts are ASCII.
+        ("\ud800", "x", False),
+    ],
+)
+def test_filters_beyond_re2_work_and_are_fenced(pattern, text, passes):
+    compiled = Filter(pattern)
+    assert not compiled.linear
+    assert compiled.passes(text) is passes
+
+
+def test_ordinary_filters_run_on_re2():
+    assert all(Filter(pattern).linear for pattern in (".*", '"a', "(a+)+$", "x{1000}"))
+
+
+@settings(max_examples=100)
+@given(st.sampled_from(["(?!b)", "(?=.)", "(?!.*a)", '(?<!")']), patterns, messages)
+def test_fenced_filters_match_as_in_other_nodes(look, pattern, message):
+    text = json.dumps(message)
+    compiled = Filter(look + pattern)
+    assert not compiled.linear
+    # An alternative may stand outside of the look-around, so the whole is compared.
+    assert compiled.passes(text) is bool(re.match(look + pattern, text))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("(?=a)(a+)+$", "a" * 5000 + "b"),
+        ("(?=a)(a|aa)+$", "a" * 5000 + "b"),
+        ("(?!x)(.*)*c$", "ab" * 5000),
+        ("(?=(.*)(.*)(.*)(.*)(.*)q)", "a" * 60_000),
+        (r"(.*)(.*)(.*)\1\2\3q", "a" * 5000),
+        ("(?<=.{1000})b|.*.*.*.*(?=q)", "a" * 60_000),
+    ],
+)
+def test_fenced_filters_give_up_in_time(pattern, text):
+    """A match that would take too long is none."""
+    compiled = Filter(pattern)
+    begun = time.perf_counter()
+    assert not compiled.passes(text)
+    assert time.perf_counter() - begun < 1.0
+    assert FENCE_SECONDS < 0.02
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "((a{1000}){1000}){1000}(?=a)",
+        "(?=x)((a{100,101}){100,}){100,}",
+        "(?=x)(((a{50}b){50}c){50}d){50}",
+        "(?=x)a{1000000}",
+        # Spaces and comments hide a count from us, but not from the library.
+        "(?x)(?=x)((a{1 000}){1 000}){1 000}",
+        "(?=x)(?ix:((a{1#\n000}){1#\n000}){1#\n000})",
+    ],
+)
+def test_a_short_filter_cannot_take_all_memory(pattern):
+    begun = time.perf_counter()
+    with pytest.raises(BadFilter):
+        Filter(pattern)
+    assert time.perf_counter() - begun < 1.0
+
+
+@pytest.mark.parametrize("pattern", ["(?!x).{20,}x.{20,}", "(?=.{1,500}$)[a-z]{3}-[0-9]{4}"])
+def test_counts_of_an_ordinary_size_are_taken(pattern):
+    assert not Filter(pattern).linear
+
+
+def test_a_fenced_filter_is_as_short_as_the_plugin_demands():
+    assert FENCED_PATTERN_LIMIT == 255
+    assert Filter("(?=a)" + "a" * 250).passes("a" * 250)
+    with pytest.raises(BadFilter):
+        Filter("(?=a)" + "a" * 251)
 
 
 @given(st.text(max_size=30), messages)

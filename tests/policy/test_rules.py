@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from zeromsg.policy.rules import (
     DEFAULT_VALID_TIMEOUT,
     FILE_LIMIT,
+    HISTORY_COUNT_LIMIT,
+    HISTORY_SECONDS_LIMIT,
     MAX_VALID_TIMEOUT,
     BadRules,
+    History,
     parse_rules,
     site_rules,
 )
@@ -64,7 +67,7 @@ def test_what_is_left_out():
     assert rules.size_limit is None
     assert rules.signed_only is False
     assert rules.cert_signers == {}
-    assert rules.valid_timeout == DEFAULT_VALID_TIMEOUT
+    assert rules.valid_timeout == DEFAULT_VALID_TIMEOUT == 5.0
     nothing = dict.fromkeys(
         ("freq_limit", "size_limit", "signed_only", "cert_signers", "valid_timeout")
     )
@@ -122,10 +125,82 @@ def test_without_a_filter_a_site_takes_no_messages(values):
         parse_rules(values)
 
 
-@pytest.mark.parametrize("pattern", [5, "(", "(?=a)", "a" * 5000])
+@pytest.mark.parametrize("pattern", [5, "(", "(?=a", "a" * 5000])
 def test_a_bad_filter_is_a_bad_rule(pattern):
     with pytest.raises(BadRules, match="filter"):
         parse_rules({"filter": pattern})
+
+
+# Keys of our own.
+
+
+def test_a_rate_is_a_bucket_for_each_neighbour_and_signer():
+    rules = parse_rules(ANY | {"rate": {"per_peer": [2, 0.5], "per_signer": [1, 0]}})
+    for buckets, burst in ((rules.per_peer, 2), (rules.per_signer, 1)):
+        for _ in range(burst):
+            assert buckets.allows("a", 0.0)
+            buckets.spoke("a", 0.0)
+        assert not buckets.allows("a", 0.0)
+    assert rules.per_peer.allows("a", 2.0)
+    assert not rules.per_signer.allows("a", 1e6)
+
+
+@pytest.mark.parametrize(
+    ("rate", "peers", "signers"),
+    [
+        ({}, False, False),
+        ({"per_peer": [1, 1]}, True, False),
+        ({"per_signer": [1, 1]}, False, True),
+    ],
+)
+def test_a_rate_may_have_one_part(rate, peers, signers):
+    rules = parse_rules(ANY | {"rate": rate})
+    assert (rules.per_peer is not None, rules.per_signer is not None) == (peers, signers)
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        *(5, [], "x", {"per_site": [1, 1]}, {"per_peer": 5}, {"per_peer": [1]}),
+        *({"per_peer": value} for value in ([1, 2, 3], [0, 1], [0.5, 1], [None, 1], [1, None])),
+        *({"per_signer": value} for value in (["1", 1], [1, True], [1, -1], [1, 1e6 + 1], {})),
+    ],
+    ids=repr,
+)
+def test_bad_rates_are_named(rate):
+    with pytest.raises(BadRules, match=r"rate|burst|per_second"):
+        parse_rules(ANY | {"rate": rate})
+    assert parse_rules(ANY | {"rate": {"per_peer": [1e6, 1e6]}}).per_peer is not None
+
+
+def test_history_is_bounded_where_it_does_not_bound_itself():
+    assert parse_rules(ANY).history is None
+    assert parse_rules(ANY | {"history": {"count": 5, "seconds": 60}}).history == History(5, 60.0)
+    widest = History(HISTORY_COUNT_LIMIT, HISTORY_SECONDS_LIMIT)
+    assert parse_rules(ANY | {"history": {}}).history == widest
+    assert (HISTORY_COUNT_LIMIT, HISTORY_SECONDS_LIMIT) == (1000, 30 * 86400.0)
+
+
+@pytest.mark.parametrize("history", [5, [], {"count": 1001}, {"seconds": -1}, {"count": True}])
+def test_bad_histories_are_named(history):
+    with pytest.raises(BadRules, match=r"history|count|seconds"):
+        parse_rules(ANY | {"history": history})
+
+
+@pytest.mark.parametrize("age", [-1, "1", True, 10**10])
+def test_a_bad_age_is_named(age):
+    assert parse_rules(ANY | {"max_age": 60}).max_age == 60.0
+    with pytest.raises(BadRules, match="max_age must be a number"):
+        parse_rules(ANY | {"max_age": age})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("schema", 5), ("schema", {"type": "nonsense"}), ("program", ""), ("program", "1 +")],
+)
+def test_a_bad_schema_or_program_is_named(key, value):
+    with pytest.raises(BadRules, match=key):
+        parse_rules(ANY | {key: value})
 
 
 # Where they come from.

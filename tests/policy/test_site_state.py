@@ -19,9 +19,9 @@ def test_what_waits_comes_out_in_its_order_once():
     for item in items:
         assert queue.put(item) == []
     assert len(queue) == 3
-    assert queue.take_all() == items
+    assert list(iter(queue.take, None)) == items
     assert len(queue) == 0
-    assert queue.take_all() == []
+    assert list(iter(queue.take, None)) == []
 
 
 def test_the_oldest_fall_out_when_there_are_too_many():
@@ -30,7 +30,7 @@ def test_the_oldest_fall_out_when_there_are_too_many():
     queue.put(first)
     queue.put(second)
     assert queue.put(third) == [first]
-    assert queue.take_all() == [second, third]
+    assert list(iter(queue.take, None)) == [second, third]
 
 
 def test_the_oldest_fall_out_when_they_are_too_large():
@@ -57,7 +57,7 @@ def test_what_was_taken_makes_room():
     for _ in range(5):
         assert queue.put(Queued(1, "x" * 5)) == []
         assert queue.put(Queued(2, "x" * 5)) == []
-        queue.take_all()
+        list(iter(queue.take, None))
 
 
 def test_a_thousand_messages_or_eight_mebibytes():
@@ -74,7 +74,7 @@ def test_a_queue_against_a_model(steps, most, size):
     queue, model = Queue(most, size), deque()
     for row, length in enumerate(steps):
         if length is None:
-            assert queue.take_all() == list(model)
+            assert list(iter(queue.take, None)) == list(model)
             model.clear()
             continue
         model.append(Queued(row, "x" * length))

@@ -1,3 +1,4 @@
+import itertools
 import json
 import pathlib
 
@@ -12,6 +13,7 @@ from zeromsg.crypto.signing import message_text as signed_text
 from zeromsg.crypto.signing import sign
 from zeromsg.errors import ClientError, TheirMistake
 from zeromsg.policy.rate import Frequency
+from zeromsg.policy.recorder import Stopwatch
 from zeromsg.policy.rules import BadRules, Rules, parse_rules, site_rules
 from zeromsg.policy.seen import Met, Seen
 from zeromsg.policy.validation import (
@@ -431,6 +433,98 @@ def test_cheap_checks_come_first():
     ]
     for envelope, neighbour, check in unsigned + signed:
         assert check_of(verdict_on(envelope, strict, frequency, neighbour, 1.0)) == check
+
+
+# Rules of our own.
+
+
+def test_every_message_of_a_neighbour_fills_its_bucket_signed_or_not():
+    rules = parse_rules(ANY | {"rate": {"per_peer": [2, 0]}})
+    checks = [
+        check_of(verdict_on(envelope_of(str(number), key), rules, neighbour=neighbour))
+        for number, (key, neighbour) in enumerate(
+            [(None, "a"), (ALICE, "a"), (BOB, "a"), (None, "a"), (None, "b")]
+        )
+    ]
+    assert checks == ["accepted", "accepted", "rate", "rate", "accepted"]
+
+
+def test_every_message_of_a_signer_fills_its_bucket_wherever_it_comes_from():
+    rules = parse_rules(ANY | {"rate": {"per_signer": [1, 0]}})
+    assert check_of(verdict_on(envelope_of("1", ALICE), rules, neighbour="a")) == "accepted"
+    again = verdict_on(envelope_of("2", ALICE), rules, neighbour="b")
+    assert again == Rejected("signer-rate", 2, f"Too fast messages from {SITE}", final=False)
+    assert check_of(verdict_on(envelope_of("3", BOB), rules, neighbour="b")) == "accepted"
+    for number in range(3):
+        assert check_of(verdict_on(envelope_of(str(number)), rules, neighbour="b")) == "accepted"
+
+
+def test_what_was_refused_costs_no_token():
+    rules = parse_rules({"filter": '"x', "rate": {"per_peer": [1, 0], "per_signer": [1, 0]}})
+    assert check_of(verdict_on(envelope_of("y", ALICE), rules)) == "filter"
+    bad = envelope_of("x", signature=f"{ALICE.address}|")
+    assert check_of(verdict_on(bad, rules)) == "signature"
+    assert check_of(verdict_on(envelope_of("x", ALICE), rules)) == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "verdict"),
+    [
+        (1000.0, "accepted"),
+        (940, "accepted"),
+        (1060, "accepted"),
+        (None, "accepted"),
+        ("old", "accepted"),
+        (939.9, "too old"),
+        (1060.1, "from the future"),
+    ],
+)
+def test_stale_messages_are_refused_at_no_cost(timestamp, verdict):
+    """A stale one stays so; one from the future may be good later."""
+    rules = parse_rules(ANY | {"max_age": 60})
+    envelope = envelope_of(timestamp=timestamp)
+    body = parse_body(envelope.raw)
+    found = validate(envelope, body, rules, Frequency(), "a", 0.0, wall=1000.0)
+    if verdict == "accepted":
+        assert check_of(found) == "accepted"
+    else:
+        assert (found.check, found.points, found.final) == ("age", 0, verdict == "too old")
+
+
+def test_the_schema_looks_at_the_message():
+    rules = ANY | {"schema": {"type": "object", "required": ["text"]}}
+    assert check_of(verdict_on(envelope_of({"text": 1}), rules)) == "accepted"
+    refused = verdict_on(envelope_of({}), rules)
+    assert (refused.check, refused.points, refused.final) == ("schema", 5, True)
+
+
+def test_the_program_looks_at_who_signed_too():
+    """So another copy of the same raw may pass."""
+    rules = ANY | {"program": f'signer == "{ALICE.address}"'}
+    assert check_of(verdict_on(envelope_of(key=ALICE), rules)) == "accepted"
+    refused = verdict_on(envelope_of(), rules)
+    assert (refused.check, refused.points, refused.final) == ("program", 5, False)
+    unsigned, signed = envelope_of(), envelope_of(key=ALICE)
+    assert arrivals(rules, (unsigned, 0), (signed, 1), (signed, 2)) == ["error", "ok", "warning"]
+
+
+def test_each_check_is_told_to_the_watch_in_its_order():
+    ticks = itertools.count()
+    watch = Stopwatch(lambda: next(ticks) * 1e-6)
+    envelope = envelope_of(key=ALICE)
+    rules = parse_rules(ANY)
+    validate(envelope, parse_body(envelope.raw), rules, Frequency(), "a", 0.0, watch=watch)
+    passed = [name for name, passed, _ in watch.checks if passed]
+    assert passed == [
+        *("size", "rate", "age", "filter", "schema", "signature", "certificate"),
+        *("signed-only", "signer-rate", "program"),
+    ]
+    assert all(time == pytest.approx(1.0) for _, _, time in watch.checks)
+    refused = Stopwatch(lambda: 0.0)
+    rules = parse_rules(ANY | {"signed_only": BOB.address})
+    validate(envelope, parse_body(envelope.raw), rules, Frequency(), "a", 0.0, watch=refused)
+    assert [(name, passed) for name, passed, _ in refused.checks][-1] == ("signed-only", False)
+    assert len(refused.checks) == 8
 
 
 # Met again.

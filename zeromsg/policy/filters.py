@@ -1,13 +1,20 @@
 """The `filter` of a site's rules: a stranger's regular expression, matched in bounded time.
 
-RE2 never backtracks, so no pattern and no message can make it slow. What it
-cannot do (look-around, back-references), which some sites' filters use, runs on
-the `regex` package, fenced by a timeout of milliseconds. Patterns and messages
-are given to RE2 as bytes: it takes bytes five times faster than str, and
-messages are ASCII anyway.
+RE2 never backtracks: its time grows with the length of the message times that of
+the compiled pattern, at worst, and with nothing else. But repeats make a short
+pattern long inside; 700 characters of `(?:a?){1000}` took two minutes on a message
+of 64 KiB. So RE2 is used while that product is small (`STEPS_LIMIT`), as it is for
+ordinary filters. What goes beyond, and what RE2 cannot do at all (look-around,
+back-references), which some sites' filters use, runs on the `regex` package,
+fenced by a timeout of milliseconds.
+
+Patterns and messages are given to RE2 as bytes: it takes bytes five times faster
+than str, and messages are ASCII anyway.
 """
 
+import contextlib
 import re
+import warnings
 from typing import Any
 
 import re2
@@ -24,10 +31,17 @@ FENCED_SIZE_LIMIT = 100_000
 write them out when it compiles, and 25 characters could take all memory."""
 
 FENCE_SECONDS = 0.005
-"""What one match of such a filter may take; after it the message does not match."""
+"""What one match of such a filter may take; after it the message does not match. `regex`
+looks at its clock only now and then, so that it may take a few times as long."""
+
+STEPS_LIMIT = 8_000_000
+"""Most instructions of a compiled filter times characters of a message for RE2: a tenth
+of a second at worst, usually a thousandth of that."""
 
 _MEMORY_LIMIT = 8 * 1024 * 1024
 """Bytes one compiled filter may take; RE2 refuses patterns that need more."""
+
+_REASON_LIMIT = 200
 
 
 # What is escaped or stands in a class is taken along, so that it is left alone.
@@ -43,19 +57,22 @@ class BadFilter(ValueError):
     """A filter that cannot be used; the text says why."""
 
 
-def _options() -> re2.Options:
+def _options(pattern: str) -> re2.Options:
     options = re2.Options()
     options.max_mem = _MEMORY_LIMIT
     options.log_errors = False
     # Nobody reads what groups matched, and without them RE2 is faster.
     options.never_capture = True
+    if pattern.isascii():
+        # As messages are: a dot need not know all of Unicode.
+        options.encoding = re2.Options.Encoding.LATIN1
     return options
 
 
 class Filter:
     """One compiled filter.
 
-    linear: whether it runs on RE2; if not, each match is fenced by time.
+    linear: whether RE2 can do it; if not, each match is fenced by time.
     """
 
     def __init__(self, pattern: object) -> None:
@@ -65,36 +82,62 @@ class Filter:
         if len(pattern) > PATTERN_LIMIT:
             raise BadFilter(f"filter is longer than {PATTERN_LIMIT} characters")
         self.pattern = pattern
-        self.linear = True
+        self._fenced: Any = None
         try:
-            self._match: Any = re2.compile(_as_re2(pattern).encode(), _options()).match
+            compiled = re2.compile(_as_re2(pattern).encode(), _options(pattern))
         except (re2.error, UnicodeEncodeError, OverflowError) as problem:
-            self._match = _fenced(pattern, _sentence(problem))
+            self._fenced = _fenced(pattern, _sentence(problem))
             self.linear = False
+            self._longest = -1
+        else:
+            self._match: Any = compiled.match
+            self.linear = True
+            self._longest = STEPS_LIMIT // compiled.programsize
 
     def passes(self, message_text: str) -> bool:
         """Whether it matches from the start of the text; it need not reach the end."""
-        if self.linear:
+        if len(message_text) <= self._longest:
             return self._match(message_text.encode("ascii")) is not None
+        if self._fenced is None:
+            self._fenced = _fallback(self.pattern)
         try:
-            return self._match(message_text, timeout=FENCE_SECONDS) is not None
+            return self._fenced(message_text, timeout=FENCE_SECONDS) is not None
         except TimeoutError:
             return False
 
 
 def _fenced(pattern: str, reason: str) -> Any:
     """The match function for what RE2 refused for this reason. Raises BadFilter."""
-    refused = BadFilter(f"filter does not compile: {reason}")
-    if len(pattern) > FENCED_PATTERN_LIMIT or _VERBOSE.search(pattern):
-        raise refused
+    if len(pattern) > FENCED_PATTERN_LIMIT:
+        raise BadFilter(f"filter does not compile: {reason}")
+    return _backtracking(pattern, f"filter does not compile: {reason}")
+
+
+def _fallback(pattern: str) -> Any:
+    """The match function for messages too long for RE2; what has none matches none of them."""
+    # `regex` takes a minute over the tables of a literal of 4096 characters, and its
+    # clock does not run meanwhile.
+    if len(pattern) <= FENCED_PATTERN_LIMIT:
+        with contextlib.suppress(BadFilter):
+            return _backtracking(pattern, "")
+    return lambda text, timeout: None
+
+
+def _backtracking(pattern: str, otherwise: str) -> Any:
+    """The match function of the `regex` package. Raises BadFilter with this text."""
+    if _VERBOSE.search(pattern):
+        raise BadFilter(otherwise)
     if _written_out(pattern) > FENCED_SIZE_LIMIT:
         raise BadFilter("filter repeats too much for one that RE2 cannot do")
     try:
-        # Python's own syntax decides whether it is a pattern at all to other nodes.
-        re.compile(pattern)
+        with warnings.catch_warnings():
+            # Of sets that may mean something else in a Python to come.
+            warnings.simplefilter("ignore")
+            # Python's own syntax decides whether it is a pattern at all to other nodes.
+            re.compile(pattern)
         return regex.compile(pattern, regex.VERSION0).match
     except (re.error, regex.error, OverflowError, RecursionError, MemoryError):
-        raise refused from None
+        raise BadFilter(otherwise) from None
 
 
 def _written_out(pattern: str) -> int:
@@ -112,4 +155,5 @@ def _as_re2(pattern: str) -> str:
 
 def _sentence(problem: Exception) -> str:
     first = problem.args[0] if problem.args else problem
-    return first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
+    text = first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
+    return text[:_REASON_LIMIT]

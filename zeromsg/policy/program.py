@@ -10,29 +10,34 @@ message was accepted each becomes what its expression gives. An expression sees
     signer    address, or ""       cert      "type/name@provider", or ""
     now       Unix seconds         counters  this signer's numbers, 0 at first
 
-and, beside CEL's own functions, `sha256(text)` in hex, `zero_bits(hex)` (leading
-zero bits, for proofs of work such as `zero_bits(sha256(message.text +
-message.work)) >= 16`), `verify(text, address, signature)`, `base64_decode(text)`.
+and, beside CEL's operators and its functions size, contains, startsWith, endsWith,
+int, uint, double, string, type, has, all, exists, exists_one, map and filter,
+`sha256(text)` in hex, `zero_bits(hex)` (leading zero bits, for proofs of work such as
+`zero_bits(sha256(message.text + message.work)) >= 16`), `verify(text, address, signature)`,
+`base64_decode(text)`. A key that the message lacks, a division by zero and the like are a no,
+unless `||` makes them superfluous. `size(text)` counts bytes of UTF-8.
 
 The library is common-expression-language: 3 µs an evaluation, cel-python takes
-750. It has no cost limit of its own, so cost is bounded before: the length of
-the source, one loop at most (`all`, `exists`, `map` …), and no loop over
-messages of many values, because a loop copies its list in every round.
-Functions of ours are counted. Source: the Common Expression Language.
+750. It has no cost limit of its own, so cost is bounded before: one loop at most
+(`all`, `exists`, `map` …), and no messages on which the expression could take too
+long (`program_cost`). Functions of ours are counted. Source: the Common Expression
+Language.
 """
 
 import base64
 import binascii
 import hashlib
+import logging
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
-import cel
 
 from zeromsg.crypto.signing import verify
+from zeromsg.policy.cost import count_values, most_values
+from zeromsg.policy.program_cost import STEPS_LIMIT, Cost, Unmeasured
 
 SOURCE_LIMIT = 2048
 """Most characters of one expression."""
@@ -43,18 +48,10 @@ COUNTERS_LIMIT = 8
 SIGNERS_LIMIT = 10_000
 """Signers whose counters are remembered for each site; silent ones are forgotten first."""
 
-LOOP_VALUES = 100
-"""Most values of a message that an expression with a loop is run on."""
-
 CALLS_LIMIT = 64
 """Most calls of our functions in one evaluation."""
 
-_NESTING_LIMIT = 50
-_LOOP = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|map|filter)\s*\(")
-_TEXT = re.compile(
-    r'"""(?:\\.|[^\\])*?"""' r"|'''(?:\\.|[^\\])*?'''" r'|"(?:\\.|[^"\\])*"' r"|'(?:\\.|[^'\\])*'",
-    re.DOTALL,
-)
+_DIGITS = re.compile(r"[0-9a-fA-F]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 
 
@@ -83,11 +80,15 @@ class Program:
         self._updates = {
             name: _Expression(f"counter {name}", text) for name, text in counters.items()
         }
+        expressions = (self._accept, *self._updates.values())
+        self._costs = [expression.cost for expression in expressions]
         self._kept: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._fresh = dict.fromkeys(counters, 0)
 
     def passes(self, facts: Facts) -> bool:
         """Whether the message is accepted; an error in the program is a no."""
+        if not self._can_afford(facts):
+            return False
         try:
             return self._accept.run(self._variables(facts)) is True
         except ProgramFailed:
@@ -111,9 +112,26 @@ class Program:
         if len(self._kept) > SIGNERS_LIMIT:
             self._kept.popitem(last=False)
 
+    def _can_afford(self, facts: Facts) -> bool:
+        size = facts.size
+        # Counting is for the few messages that could have too many values.
+        if self._steps(most_values(size), size) <= STEPS_LIMIT:
+            return True
+        return self._steps(count_values(facts.message), size) <= STEPS_LIMIT
+
+    def _steps(self, values: int, size: int) -> int:
+        """Of all expressions together."""
+        return sum(cost.steps(values, size) for cost in self._costs)
+
     def _variables(self, facts: Facts) -> dict[str, Any]:
-        counters: Mapping[str, int] = self._kept.get(facts.signer, self._fresh)
-        return {**attrs.asdict(facts, recurse=False), "counters": dict(counters)}
+        return {
+            "message": facts.message,
+            "size": facts.size,
+            "signer": facts.signer,
+            "cert": facts.cert,
+            "now": facts.now,
+            "counters": self._kept.get(facts.signer, self._fresh),
+        }
 
 
 class ProgramFailed(Exception):
@@ -126,12 +144,12 @@ class _Expression:
             raise BadProgram(f"{name} must be a text")
         if len(source) > SOURCE_LIMIT:
             raise BadProgram(f"{name} is longer than {SOURCE_LIMIT} characters")
-        bare = _TEXT.sub('""', source)
-        if _nesting(bare) > _NESTING_LIMIT:
-            raise BadProgram(f"{name} is nested more than {_NESTING_LIMIT} deep")
-        self._loops = len(_LOOP.findall(bare))
-        if self._loops > 1:
-            raise BadProgram(f"{name} has more than one loop, which could take too long")
+        try:
+            self.cost = Cost(source)
+        except Unmeasured as problem:
+            raise BadProgram(f"{name} {problem}") from None
+        cel = _library()
+        self._context = cel.Context
         try:
             self._program = cel.compile(source)
         except ValueError as problem:
@@ -144,12 +162,10 @@ class _Expression:
 
     def run(self, variables: Mapping[str, Any]) -> Any:
         """Raises ProgramFailed."""
-        if self._loops and not _has_few_values(variables["message"]):
-            raise ProgramFailed("too many values for a loop")
         try:
-            return self._program.execute(
-                cel.Context(variables=dict(variables), functions=_Functions().table())
-            )
+            seen = {name: value for name, value in variables.items() if name in self.cost.names}
+            functions = _Functions().table() if self.cost.calls_ours else None
+            return self._program.execute(self._context(variables=seen, functions=functions))
         except Exception as problem:
             # Whatever a stranger's expression can do inside the library.
             raise ProgramFailed(_first_line(problem)) from None
@@ -186,6 +202,8 @@ class _Functions:
 
     def _zero_bits(self, digits: Any) -> int:
         self._count(digits)
+        if not _DIGITS.fullmatch(digits):
+            raise ValueError("no digits of hex")
         number = int(digits[:128] or "0", 16)
         return 4 * len(digits[:128]) - number.bit_length()
 
@@ -204,6 +222,15 @@ class _Functions:
             raise ValueError("no base64 of a text") from None
 
 
+def _library() -> Any:
+    # Late, because it brings its command line along: 30 MB and half a second.
+    import cel
+
+    # It warns of each failing call, which is any stranger's to cause.
+    logging.getLogger("cel").setLevel(logging.CRITICAL + 1)
+    return cel
+
+
 def _parts(source: object) -> tuple[object, dict[str, object]]:
     if not isinstance(source, dict):
         return source, {}
@@ -217,33 +244,6 @@ def _parts(source: object) -> tuple[object, dict[str, object]]:
         if not _NAME.fullmatch(name):
             raise BadProgram("a counter's name has letters, digits and _ only")
     return source.get("accept"), counters
-
-
-def _nesting(source: str) -> int:
-    depth = deepest = 0
-    for character in source:
-        if character in "([{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in ")]}":
-            depth -= 1
-    return deepest
-
-
-def _has_few_values(message: Any) -> bool:
-    waiting, count = [message], 0
-    while waiting:
-        value = waiting.pop()
-        count += 1
-        if count > LOOP_VALUES:
-            return False
-        if isinstance(value, dict):
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-        if len(waiting) > LOOP_VALUES:
-            return False
-    return True
 
 
 def _first_line(problem: BaseException) -> str:

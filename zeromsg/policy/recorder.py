@@ -20,7 +20,8 @@ CHECKS_LIMIT = 64
 class Record(msgspec.Struct):
     """One message at this node.
 
-    fate: the check that refused the last copy, "accepted", or "own".
+    fate: "accepted" or "own", whatever became of other copies; else the check
+    that refused the last one.
     checks: (name, passed, microseconds) in order, of all copies.
     sources: who sent copies. clients: how many were shown it.
     verdict: of the clients, "" while it is awaited or where none was.
@@ -107,7 +108,8 @@ class Recorder:
         """Another copy came from somebody, was checked, and met this fate."""
         record = self.record(digest, at)
         record.again(source)
-        record.fate = fate
+        if record.fate not in ("accepted", "own"):
+            record.fate = fate
         if len(record.checks) < CHECKS_LIMIT:
             record.checks.extend(watch.checks)
         return record

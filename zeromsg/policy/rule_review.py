@@ -162,7 +162,7 @@ def _costs(rules: Rules) -> Iterator[Finding]:
     ]
     schema, program = rules.schema, rules.program
     if schema is not None:
-        checks.append(("schema", lambda message, text: schema.passes(message)))
+        checks.append(("schema", lambda message, text: schema.passes(message, len(text))))
     if program is not None:
         checks.append(
             (
@@ -194,16 +194,21 @@ def replay(rules: Rules, lines: Iterable[Mapping[str, Any]]) -> Iterator[Refusal
     verified when they were recorded; rates are not replayed.
     """
     for number, event in enumerate(lines, 1):
-        message, signer = event.get("message"), event.get("signed_by") or ""
+        message = event.get("message")
+        signer, cert = (_text_of(event.get(key)) for key in ("signed_by", "cert"))
         try:
             text = dump(message)
         except DEPTH_ERRORS:
             yield Refusal(number, "message", "it is no JSON")
             continue
-        facts = Facts(message, len(text), signer, event.get("cert") or "", 0.0)
+        facts = Facts(message, len(text), signer, cert, 0.0)
         subject = Subject(str(event.get("site", "")), message, text, None, signer)
         rejected = check_message(subject, facts, rules)
         if rejected is not None:
             yield Refusal(number, rejected.check, rejected.text)
         elif rules.program is not None:
             rules.program.accepted(facts)
+
+
+def _text_of(value: object) -> str:
+    return value if isinstance(value, str) else ""

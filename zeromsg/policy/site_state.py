@@ -45,11 +45,13 @@ class Queue:
             dropped.append(oldest)
         return dropped
 
-    def take_all(self) -> list[Queued]:
-        items = list(self._items)
-        self._items.clear()
-        self._size = 0
-        return items
+    def take(self) -> Queued | None:
+        """The oldest, or None."""
+        if not self._items:
+            return None
+        item = self._items.popleft()
+        self._size -= len(item.event)
+        return item
 
 
 class Recent(Generic[T]):

@@ -268,7 +268,7 @@ def _check_filter(subject: Subject, rules: Rules) -> Rejected | None:
 
 
 def _check_schema(subject: Subject, rules: Rules) -> Rejected | None:
-    if rules.schema is None or rules.schema.passes(subject.message):
+    if rules.schema is None or rules.schema.passes(subject.message, len(subject.text)):
         return None
     text = f"Invalid message for site {subject.site}: it does not fit the schema"
     return Rejected("schema", 5, text, final=True)
