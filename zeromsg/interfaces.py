@@ -173,6 +173,13 @@ class IClient(Protocol):
     def join(self, channels: object) -> None:
         """Raises ValueError."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether it reads as fast as it is written to."""
+
+    def when_ready(self, action: Callable[[], None]) -> None:
+        """Call this once it has read what was written; the last action given counts."""
+
     def push(self, head: str) -> None:
         """Send an event that was encoded up to its number (`client_messages.event_head`)."""
 

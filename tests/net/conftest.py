@@ -372,7 +372,7 @@ class World:
             rng=random.Random(number),
             limits=more.pop("limits", Limits()),
             max_connections=more.pop("max_connections", 500),
-            charge=lambda identity, points: self.charges.append((identity, points)),
+            charge=lambda identity, points, *why: self.charges.append((identity, points)),
             used=lambda link: link.identity in self.used,
         )
         self.pools[address] = made

@@ -596,7 +596,7 @@ def test_garbage_costs_the_connection_and_is_told_to_the_owner(link, clock, data
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     chunks=st.lists(

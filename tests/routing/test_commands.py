@@ -502,7 +502,7 @@ def filled(value, words):
 
 
 @settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(calls=st.lists(_call, min_size=1, max_size=12))
 def test_any_calls_are_all_answered_without_an_error_of_ours(errors, calls):

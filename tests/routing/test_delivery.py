@@ -6,10 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from zeromsg.net.client_protocol import ClientFactory, ClientLimits
 from zeromsg.policy.ballot import Verdict
 from zeromsg.policy.site_state import QUEUE_BYTES, QUEUE_MESSAGES, Queue
 from zeromsg.routing import delivery as delivery_module
+from zeromsg.service.config import Settings
 from zeromsg.testing import Network
+from zeromsg.testing.websocket import WebSocketClient
 
 
 def pair(network, **rules):
@@ -150,6 +153,26 @@ def test_the_oldest_fall_out_over_eight_mebibytes(network):
     assert net.nodes[1].database.queue_load(site) == []
 
 
+def test_a_full_queue_reaches_a_client_that_reads(network):
+    net, site, sender = pair(network)
+    for number in range(120):
+        message = f"{number:03}" + "x" * 50_000
+        sender.call("peerBroadcast", {"message": message, "immediate": True})
+        net.advance(0.01)
+    net.advance(1)
+    limits = ClientLimits(
+        message=10**6, unsent=Settings().ui.unsent_limit, clients=Settings().ui.max_clients
+    )
+    factory = ClientFactory(net.clock, net.nodes[1].node.commands, limits)
+    # Nothing leaves a TCP transport before the node's turn of the reactor is over.
+    client = WebSocketClient(factory.build(site), {"User-Agent": "test"}, stuck=True)
+    while client.wire.connected and client.wire.unread:
+        client.wire.unstick()
+        net.advance(0.01)
+    got = [event["params"]["message"][:3] for event in client.messages()]
+    assert got == [f"{number:03}" for number in range(120)]
+
+
 def test_a_queue_of_a_time_with_wider_bounds_is_cut_at_the_start(network, monkeypatch):
     net, site, sender = pair(network)
     send_all(net, sender, range(10), immediate=True)
@@ -258,7 +281,7 @@ def test_stopping_the_node_forgets_what_waits(network):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     steps=st.lists(

@@ -77,7 +77,7 @@ def on_disk(net, number, site):
 
 
 def points(net, number, identity):
-    return net.nodes[number].node.scoring.points(identity, net.clock.seconds())
+    return net.nodes[number].node.scoring.points(identity, net.wall())
 
 
 def join(net, site=KEY.address, number=0, seconds=2.0):

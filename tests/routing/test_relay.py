@@ -17,6 +17,30 @@ def test_everybody_hears_once_in_a_ring(network):
     assert [client.messages for client in clients[1:]] == [["x"]] * 4
 
 
+@pytest.mark.parametrize("moment", [0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.11, 0.12, 0.2, 1.0, 2.1])
+def test_nothing_is_lost_while_two_nodes_that_dialled_each_other_settle(network, moment):
+    """One of the two connections goes, with what was under way on it."""
+    net = network(2)
+    site = net.site()
+    clients = [net.client(number, site) for number in range(2)]
+    for client in clients:
+        client.answers["q"] = "a"
+    net.connect(0, 1)
+    net.connect(1, 0)
+    net.advance(moment)
+    replies = []
+    for number, client in enumerate(clients):
+        question = {"ip": net.nodes[1 - number].name, "message": "q", "timeout": 9}
+        client.call("peerSend", question).addCallback(replies.append)
+    net.advance(0.3)
+    for number, client in enumerate(clients):
+        client.call("peerBroadcast", {"message": number, "peer_count": 0})
+    net.advance(10)
+    assert [reply.get("message") for reply in replies] == ["a", "a"]
+    assert [client.messages for client in clients] == [["q", 1], ["q", 0]]
+    assert [len(member.node.pool.links) for member in net.nodes] == [1, 1]
+
+
 def test_relay_goes_to_all_members_whatever_peer_count_says(network):
     net = network(5)
     site = net.site()

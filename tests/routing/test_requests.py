@@ -14,7 +14,7 @@ UNKNOWN = {"error": "Unknown site"}
 
 
 def points(net, host="203.0.113.9"):
-    return net.nodes[0].node.scoring.points(host, net.clock.seconds())
+    return net.nodes[0].node.scoring.points(host, net.wall())
 
 
 def served(network, stranger, files=None):
@@ -333,7 +333,7 @@ _params = st.dictionaries(st.sampled_from(_NAMES), _value, max_size=6) | st.fixe
 
 
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(requests=st.lists(st.tuples(st.sampled_from(_COMMANDS), _params), min_size=1, max_size=5))
 def test_any_request_is_answered_or_costs_the_connection(stranger, errors, requests):
@@ -351,7 +351,7 @@ def test_any_request_is_answered_or_costs_the_connection(stranger, errors, reque
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(answers=st.lists(_value | st.dictionaries(st.sampled_from(_ANSWERED), _value), max_size=4))
 def test_any_answer_to_what_we_ask_is_survived(stranger, errors, answers):

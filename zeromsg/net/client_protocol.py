@@ -6,6 +6,7 @@ the message. Order is kept, because nothing here uses autobahn's send queue.
 """
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -24,6 +25,9 @@ PING_SECONDS = 60
 """A client is pinged this often, so that dead connections are noticed."""
 
 CLOSE_GOING_AWAY = 1001
+
+HELD_BYTES = 64 * 1024
+"""From so much on a client is not ready for more; as much waits in its transport."""
 
 PACE_SECONDS = 0.01
 """What frames wait for a client that loses answers which come too soon.
@@ -61,6 +65,7 @@ class ClientProtocol(WebSocketServerProtocol):
         self._paced = False
         self._held: list[bytes] = []
         self._held_size = 0
+        self._when_ready: Callable[[], None] | None = None
 
     @property
     def site(self) -> str:
@@ -71,6 +76,13 @@ class ClientProtocol(WebSocketServerProtocol):
 
     def join(self, channels: object) -> None:
         self._session.join(channels)
+
+    @property
+    def ready(self) -> bool:
+        return not self._paused and self._held_size < HELD_BYTES
+
+    def when_ready(self, action: Callable[[], None]) -> None:
+        self._when_ready = action
 
     def push(self, head: str) -> None:
         self._transmit(self._session.payload(head))
@@ -159,6 +171,9 @@ class ClientProtocol(WebSocketServerProtocol):
         if self._held and not self._paused and self._opened:
             held, self._held, self._held_size = self._held, [], 0
             self._tcp.write(b"".join(held))
+        if self._when_ready is not None and self.ready and self._opened:
+            action, self._when_ready = self._when_ready, None
+            self._guarded(action)
 
     def stopProducing(self) -> None:
         self._paused = True

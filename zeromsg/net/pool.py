@@ -36,6 +36,9 @@ ROUND_SECONDS = 15.0
 CONNECTS_A_ROUND = 6
 """Connections one host may open in a round, as ZeroNet nodes count; loopback is exempt."""
 
+SPARE_SECONDS = 2.0
+"""What the second connection to a peer lives on; both sides dialled at once."""
+
 BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 60.0
 PLAIN_LIMIT = 10_000
@@ -335,7 +338,8 @@ class Pool:
         assert ours.theirs is not None
         keep, spare = (ours, theirs) if self._peer_id > ours.theirs.peer_id else (theirs, ours)
         self._by_address[address] = keep
-        self._clock.callLater(0, spare.drop, "there is another connection to it")
+        # Not at once: what either side asked on it before it knew is still answered.
+        spare.retire(SPARE_SECONDS, "there is another connection to it")
 
     @staticmethod
     def _same_peer(link: PeerProtocol, other: PeerProtocol) -> bool:

@@ -63,7 +63,10 @@ def optional_number(name: str, value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ClientError("invalid", f"{name} must be a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ClientError("invalid", f"{name} is too large") from None
 
 
 def text(name: str, value: Any) -> str:

@@ -98,11 +98,17 @@ class Delivery:
             self.flush(client)
 
     def flush(self, client: IClient) -> None:
-        items = self._states(client.site).queue.take_all()
-        for item in items:
+        """Give a client what waited for one, as fast as it reads; the rest stays for the next."""
+        if client not in self._clients.get(client.site, ()):
+            return
+        queue, rows = self._states(client.site).queue, []
+        while client.ready and (item := queue.take()) is not None:
             client.push(event_head(PEER_RECEIVE, item.event))
+            rows.append(item.row)
         # Deleted after they were written: a crash in between shows them twice, never not at all.
-        self._store.queue_delete([item.row for item in items])
+        self._store.queue_delete(rows)
+        if len(queue):
+            client.when_ready(lambda: self.flush(client))
 
     def closed(self, client: IClient) -> None:
         clients = self._clients.get(client.site, {})

@@ -130,7 +130,8 @@ class Inbound:
         try:
             body = parse_body(envelope.raw)
         except TheirMistake as mistake:
-            self._reject(arrival, "", Rejected("raw", mistake.points, str(mistake), final=True))
+            rejected = Rejected("raw", mistake.points, str(mistake), final=True)
+            self._reject(arrival, "", _noted(watch, rejected))
             return
         self._judge(arrival, body)
 

@@ -42,11 +42,10 @@ class Relay:
     def spread(self, site: str, envelope: Envelope, holders: Container[IPeerLink]) -> int:
         """To every connected peer of the site but those that have it; returns how many."""
         links = [link for link in self._site_peers.members(site) if link not in holders]
-        if links:
-            packed = pack(envelope.to_wire())
-            for link in links:
-                self._send(link, packed)
-        return len(links)
+        if not links:
+            return 0
+        packed = pack(envelope.to_wire())
+        return sum(self._send(link, packed) for link in links)
 
     def pass_on(
         self,
@@ -118,9 +117,13 @@ class Relay:
         connected = {link.address for link in self._peers.links}
         return choose(self._site_peers.known(site), connected, count, self._rng)
 
-    def _send(self, link: IPeerLink, packed: bytes) -> None:
+    def _send(self, link: IPeerLink, packed: bytes) -> bool:
+        """Whether it is on its way."""
         answered: Deferred[Answer] = link.ask_packed(PEER_BROADCAST, packed)
+        # It has failed already where too much is under way.
+        taken = not answered.called
         answered.addCallbacks(lambda answer: self._site_peers.heard(link, answer), _unreachable)
+        return taken
 
 
 def _unreachable(failure: Failure) -> None:

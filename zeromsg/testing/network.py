@@ -16,7 +16,7 @@ import json
 import random
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -79,6 +79,13 @@ class MemoryClient:
 
     def join(self, channels: object) -> None:
         self._session.join(channels)
+
+    @property
+    def ready(self) -> bool:
+        return True
+
+    def when_ready(self, action: Callable[[], None]) -> None:
+        action()
 
     def push(self, head: str) -> None:
         self._take(self._session.payload(head))

@@ -85,11 +85,15 @@ class Wire:
 
 
 class WebSocketClient:
-    """One client of a node: what it says and hears, frame by frame."""
+    """One client of a node: what it says and hears, frame by frame.
 
-    def __init__(self, protocol: Any, headers: dict[str, str]) -> None:
+    stuck: it reads nothing before `wire.unstick`, the answer to the upgrade included.
+    """
+
+    def __init__(self, protocol: Any, headers: dict[str, str], stuck: bool = False) -> None:
         self.wire = Wire()
         self.wire.protocol = protocol
+        self.wire.stuck = stuck
         self._taken = 0
         protocol.makeConnection(self.wire)
         lines = [
@@ -102,9 +106,11 @@ class WebSocketClient:
             *(f"{name}: {value}" for name, value in headers.items()),
         ]
         self.feed("\r\n".join(lines).encode() + b"\r\n\r\n")
-        head, _, _ = bytes(self.wire.read).partition(b"\r\n\r\n")
-        self.head = head.decode()
-        self._taken = len(head) + 4
+
+    @property
+    def head(self) -> str:
+        """The HTTP answer that came before the frames."""
+        return bytes(self.wire.read).partition(b"\r\n\r\n")[0].decode()
 
     def feed(self, data: bytes) -> None:
         self.wire.protocol.dataReceived(data)
@@ -132,6 +138,8 @@ class WebSocketClient:
         """What came since the last look, as opcode and payload."""
         found = []
         data = bytes(self.wire.read)
+        if not self._taken:
+            self._taken = data.find(b"\r\n\r\n") + 4
         while self._taken < len(data):
             start = self._taken
             opcode, size = data[start] & 0x0F, data[start + 1]
