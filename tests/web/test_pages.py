@@ -550,28 +550,62 @@ def test_the_key_of_another_site_opens_that_one(ask, gate):
 # Verdicts of a real node
 
 
-# Of the 40 recorded requests those about the wrapper page and hosts; the rest are files, which
-# this node does not serve yet.
-RECORDED = {
-    "wrapper page": 200,
-    "same without the last slash: no redirect": 200,
-    "Accept without text/html": 403,
-    "no Accept": 403,
+def recorded(name):
+    return json.loads((VECTORS / f"{name}.json").read_text())["cases"]
+
+
+SAME = """
+wrapper page
+same without the last slash: no redirect
+Accept without text/html
+no Accept
+XMLHttpRequest marker
+prefetch
+Edge user agent: no CSP
+WebSocket path without upgrade
+Host localhost with port
+Host localhost without port
+any IP is taken
+not an address
+""".strip().split("\n")
+
+OTHERWISE = {
+    "no User-Agent: the real server breaks": (200, "a fault there"),
+    "no Host": (400, "a fault there"),
+    "foreign name": (403, "there it is looked up, which fails without DNS"),
+    "Host zero": (403, "a name like any other; the operator may list it"),
+    "root": (200, "an index instead of a homepage site"),
 }
+"""What we answer, and why. The other recorded requests are about files, which come later."""
 
 
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", [*SAME, *OTHERWISE])
 def test_what_a_real_node_answered(ask, name):
-    cases = json.loads((VECTORS / "http.json").read_text())["cases"]
-    (case,) = [case for case in cases if case["case"] == name]
-    assert case["status"] == RECORDED[name]
+    (case,) = [case for case in recorded("http") if case["case"] == name]
     headers = {**BROWSER, **case.get("request_headers", {})}
-    for left_out in case.get("request_without", []):
-        del headers[left_out]
-    response = ask(
-        case["path"].replace("SITE", SITE), headers, without=case.get("request_without", ())
-    )
+    headers["Host"] = case.get("host", "127.0.0.1:22100").replace("22100", "43110")
+    without = case.get("request_without", ())
+    response = ask(case["path"].replace("SITE", SITE), headers, without=without)
+    if name in OTHERWISE:
+        assert case["status"] != OTHERWISE[name][0], "no difference any more"
+        assert response.code == OTHERWISE[name][0]
+        return
     assert response.code == case["status"]
-    assert response.header("cache-control") == case["headers"]["Cache-Control"]
-    if "error" in case:
+    if case["status"] == 200:
+        assert key_in(response.text) == KEY
+        assert response.header("cache-control") == case["headers"]["Cache-Control"]
+    if response.text.startswith(("Invalid Accept", "Ajax", "Prefetch")):
         assert response.text.strip() == case["error"][1].strip()
+
+
+@pytest.mark.parametrize("case", recorded("ws_handshake"), ids=lambda case: case["case"])
+def test_upgrades_that_a_real_node_took(ask, gate, case):
+    """There the refused ones are upgraded first, and dropped then; clients see a status here."""
+    request = case["request"]
+    headers = {name: value.replace("22100", "43110") for name, value in request["headers"].items()}
+    host = request["host"].replace("22100", "43110")
+    response = ask(request["path"].replace("KEY", KEY), {**UPGRADE, **headers}, Host=host)
+    if case["end"] == "open":
+        assert response.code == 299 and gate.upgraded == [SITE]
+    else:
+        assert response.code in (403, 404) and gate.upgraded == []

@@ -1,6 +1,5 @@
 """`zeromsg rules check`: what is wrong with rules before they are published."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from zeromsg.cli.options import json_option
 from zeromsg.cli.output import emit, printable
 from zeromsg.errors import ConfigError
 from zeromsg.policy.rule_review import replay, review
+from zeromsg.wire.json_text import load
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -71,7 +71,7 @@ def _read(path: Path) -> bytes:
 def _events(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(_read(path).splitlines(), 1):
         try:
-            event = json.loads(line)
+            event = load(line.decode())
         except ValueError:
             event = None
         if not isinstance(event, dict):

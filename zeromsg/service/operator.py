@@ -51,6 +51,7 @@ def _text(params: Mapping[str, Any], name: str, default: str | None = None) -> s
 
 def _seconds(params: Mapping[str, Any]) -> float:
     value = params.get("seconds", BAN_SECONDS)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise ClientError("invalid", "seconds must be a number above 0")
-    return min(float(value), LONGEST_BAN)
+    # In this order: a whole number may be too large for a float.
+    return float(min(value, LONGEST_BAN))

@@ -1,0 +1,141 @@
+"""What the operator of a node can ask of it, and tell it."""
+
+import json
+
+import pytest
+
+from zeromsg.errors import ClientError
+from zeromsg.policy.scoring import BAN_SECONDS, LONGEST_BAN
+from zeromsg.service.operator import operate
+from zeromsg.testing import Network
+
+HOST = "203.0.113.9"
+
+
+@pytest.fixture
+def net():
+    with Network(nodes=2, seed=1) as net:
+        yield net
+
+
+@pytest.fixture
+def ask(net):
+    def ask(cmd, **params):
+        answer = operate(net.nodes[1].node, cmd, params)
+        # It goes out as JSON.
+        return json.loads(json.dumps(answer))
+
+    return ask
+
+
+def refused(ask, cmd, **params):
+    with pytest.raises(ClientError) as caught:
+        ask(cmd, **params)
+    return str(caught.value)
+
+
+def test_why_shows_everything(net, ask):
+    site = net.site()
+    net.connect_all()
+    net.client(1, site)
+    sent = net.client(0, site).ask("peerBroadcast", {"message": "x"})
+    net.advance(1)
+    found = ask("why", hash=sent["hash"])
+    assert (found["site"], found["fate"], found["verdict"]) == (site, "accepted", "accept")
+    assert found["from"] == [net.nodes[0].name]
+    assert [check["check"] for check in found["checks"]][:2] == ["seen", "site"]
+
+
+@pytest.mark.parametrize("hash", ["0" * 64, "zz", "0"])
+def test_why_of_an_unknown_message(ask, hash):
+    assert refused(ask, "why", hash=hash).startswith("invalid: this node knows nothing")
+
+
+def test_a_ban_by_hand_cuts_off_at_once_and_survives_a_restart(net, ask):
+    net.site()
+    net.connect_all()
+    host = net.nodes[0].address.host
+    assert ask("bans") == {"bans": []}
+    assert ask("ban", identity=host, seconds=100, reason="noise") == {"banned": host}
+    net.advance(1)
+    assert not net.nodes[0].node.pool.links
+    (ban,) = ask("bans")["bans"]
+    until = net.wall() - 1 + 100
+    assert ban == {"identity": host, "until": until, "strikes": 1, "reason": "noise"}
+    net.restart(1)
+    assert ask("bans")["bans"] == [ban]
+    net.connect(0, 1)
+    net.advance(3)
+    assert not net.nodes[1].node.pool.links
+    net.advance(110)
+    assert ask("bans") == {"bans": []}
+    net.connect(0, 1)
+    net.advance(3)
+    assert net.nodes[1].node.pool.links
+
+
+def test_a_pardon_ends_it_for_good(net, ask):
+    net.site()
+    host = net.nodes[0].address.host
+    ask("ban", identity=host)
+    assert ask("pardon", identity=host) == {"pardoned": True}
+    assert ask("pardon", identity=host) == {"pardoned": False}
+    net.restart(1)
+    assert ask("bans") == {"bans": []}
+    net.connect(0, 1)
+    net.advance(3)
+    assert net.nodes[1].node.pool.links
+
+
+def test_a_pardon_forgets_points(net, ask):
+    node = net.nodes[1].node
+    node.blame.charge(HOST, 90, "test")
+    assert ask("pardon", identity=HOST) == {"pardoned": False}
+    node.blame.charge(HOST, 90, "test")
+    assert ask("bans") == {"bans": []}
+
+
+def test_a_signer_can_be_banned(net, ask):
+    site = net.site()
+    net.connect_all()
+    author, reader = net.client(0, site), net.client(1, site)
+    ask("ban", identity=f"key:{net.nodes[0].node.users.auth_address(site)}")
+    author.call("peerBroadcast", {"message": "x", "privatekey": False})
+    author.call("peerBroadcast", {"message": "y"})
+    net.advance(1)
+    assert reader.messages == ["y"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kept"),
+    [(1, 1.0), (0.5, 0.5), (1e300, LONGEST_BAN), (10**400, LONGEST_BAN), (None, BAN_SECONDS)],
+)
+def test_seconds_of_a_ban(net, ask, seconds, kept):
+    ask("ban", identity=HOST, **({} if seconds is None else {"seconds": seconds}))
+    (ban,) = ask("bans")["bans"]
+    assert ban["until"] - net.wall() == kept
+    assert ban["reason"] == "by hand"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, True, "60", None, [60], float("nan"), -(10**400)])
+def test_seconds_that_are_none(ask, seconds):
+    assert refused(ask, "ban", identity=HOST, seconds=seconds).startswith("invalid: seconds")
+    assert ask("bans") == {"bans": []}
+
+
+@pytest.mark.parametrize("identity", ["", "x" * 101, None, 5, ["x"], {}])
+@pytest.mark.parametrize("cmd", ["ban", "pardon"])
+def test_identities_that_are_none(ask, cmd, identity):
+    assert refused(ask, cmd, identity=identity).startswith("invalid: identity")
+
+
+def test_what_is_missing_or_too_long(ask):
+    assert refused(ask, "why").startswith("invalid: hash")
+    assert refused(ask, "ban").startswith("invalid: identity")
+    assert refused(ask, "ban", identity=HOST, reason="x" * 201).startswith("invalid: reason")
+    assert ask("bans") == {"bans": []}
+
+
+@pytest.mark.parametrize("cmd", ["", "Why", "stop", "peerBroadcast"])
+def test_other_commands_do_not_exist(ask, cmd):
+    assert refused(ask, cmd) == "unsupported: the operator has no such command"
