@@ -10,8 +10,12 @@ from zeromsg.policy import rule_review
 
 
 @pytest.fixture
-def check(tmp_path):
-    """Run it on rules (a map, or the file's bytes), perhaps against a recording."""
+def check(tmp_path, monkeypatch):
+    """Run it on rules (a map, or the file's bytes), perhaps against a recording.
+
+    A slow machine makes no findings.
+    """
+    monkeypatch.setattr(rule_review, "SLOW_SECONDS", 1000.0)
 
     def check(rules, *arguments, recording=None):
         path = tmp_path / "p2p.json"

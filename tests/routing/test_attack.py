@@ -156,13 +156,13 @@ def test_the_attacker_is_cut_off_and_nobody_else(world, topology, seed, first_cl
     judging = world.neighbours & world.clients.keys()
     for number in range(ATTACKS):
         attacker.call("peerBroadcast", {"message": f"bad {number}", "peer_count": 0, **more})
-        world.net.advance(2)
+        world.net.advance(1)
         if number == 9:
             late = {neighbour for neighbour in judging if not world.bans_special(neighbour)}
             # By a signature he may be known, and ignored, before his address is.
             assert not late or signed
         world.say_good(number, signed)
-        world.net.advance(2)
+        world.net.advance(1)
     world.net.advance(10)
     assert world.banned({world.host(SPECIAL), world.key_of(SPECIAL)}) == []
     everything = sorted(f"good {number}" for number in range(ATTACKS))
@@ -184,7 +184,7 @@ def test_a_lying_judge_deprives_only_itself(world, seed):
     liar = world.net.client(SPECIAL, world.site, "peerInvalid")
     for number in range(ATTACKS):
         world.say_good(number, signed=number % 2 == 0)
-        world.net.advance(2)
+        world.net.advance(1)
     world.net.advance(10)
     # It bans whom it likes; of the others, nobody bans anybody.
     assert world.banned() == []

@@ -479,6 +479,16 @@ def test_a_judge_cannot_get_a_source_banned_alone(crossing):
     assert min(crossing.reached()[1:]) >= 36
 
 
+def test_objections_that_come_late_and_all_at_once_get_nobody_banned(crossing):
+    crossing = crossing(judges=JUDGES[:1])
+    liar = crossing.judges[0]
+    for hash in [crossing.send() for _ in range(20)]:
+        crossing.verdict(liar, hash, "reject", 10.0)
+    assert len(liar.broadcasts()) == 20
+    assert banned(crossing.net, 0) == []
+    assert crossing.points() <= OBJECTION_POINTS + 12.5
+
+
 def test_judges_together_get_an_attacker_banned(crossing):
     crossing = crossing()
     for _ in range(20):

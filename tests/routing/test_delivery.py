@@ -153,24 +153,49 @@ def test_the_oldest_fall_out_over_eight_mebibytes(network):
     assert net.nodes[1].database.queue_load(site) == []
 
 
-def test_a_full_queue_reaches_a_client_that_reads(network):
+def slow_client(net, number, site):
+    """A client over a TCP transport of which nothing leaves before it is unstuck."""
+    ui = Settings().ui
+    limits = ClientLimits(message=10**6, unsent=ui.unsent_limit, clients=ui.max_clients)
+    factory = ClientFactory(net.clock, net.nodes[number].node.commands, limits)
+    return WebSocketClient(factory.build(site), {"User-Agent": "test"}, stuck=True)
+
+
+def big_queue(network):
+    """Six megabytes wait at the second node: more than a client may leave unread."""
     net, site, sender = pair(network)
     for number in range(120):
         message = f"{number:03}" + "x" * 50_000
         sender.call("peerBroadcast", {"message": message, "immediate": True})
         net.advance(0.01)
     net.advance(1)
-    limits = ClientLimits(
-        message=10**6, unsent=Settings().ui.unsent_limit, clients=Settings().ui.max_clients
-    )
-    factory = ClientFactory(net.clock, net.nodes[1].node.commands, limits)
-    # Nothing leaves a TCP transport before the node's turn of the reactor is over.
-    client = WebSocketClient(factory.build(site), {"User-Agent": "test"}, stuck=True)
+    return net, site
+
+
+def numbers(client):
+    return [int(event["params"]["message"][:3]) for event in client.messages()]
+
+
+def test_a_full_queue_reaches_a_client_that_reads(network):
+    net, site = big_queue(network)
+    client = slow_client(net, 1, site)
     while client.wire.connected and client.wire.unread:
         client.wire.unstick()
         net.advance(0.01)
-    got = [event["params"]["message"][:3] for event in client.messages()]
-    assert got == [f"{number:03}" for number in range(120)]
+    assert numbers(client) == list(range(120))
+    assert net.nodes[1].database.queue_load(site) == []
+
+
+def test_what_a_client_does_not_read_stays_for_the_next(network):
+    net, site = big_queue(network)
+    slow = slow_client(net, 1, site)
+    net.advance(1)
+    assert slow.wire.connected
+    left = len(net.nodes[1].database.queue_load(site))
+    assert 110 <= left < 120
+    slow.wire.loseConnection()
+    net.restart(1)
+    assert [int(text[:3]) for text in net.client(1, site).messages] == list(range(120 - left, 120))
 
 
 def test_a_queue_of_a_time_with_wider_bounds_is_cut_at_the_start(network, monkeypatch):

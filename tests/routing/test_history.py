@@ -160,3 +160,15 @@ def test_sites_are_apart(pair):
     say(net, author, "x")
     assert messages(other) == []
     assert "error" in other.ask("as", [author.site, "peerHistory", {}])
+
+
+def test_what_clients_reject_is_not_remembered(network):
+    net = network(2)
+    site = net.site({"filter": ".*", "history": {"count": 10}})
+    net.connect_all()
+    sender = net.client(0, site)
+    reader = net.client(1, site, verdict="peerInvalid")
+    sender.call("peerBroadcast", {"message": "nonsense"})
+    net.advance(1)
+    assert reader.messages == ["nonsense"]
+    assert reader.ask("peerHistory") == []

@@ -73,6 +73,7 @@ class Filter:
     """One compiled filter.
 
     linear: whether RE2 can do it; if not, each match is fenced by time.
+    longest: characters of a message up to which RE2 is used.
     """
 
     def __init__(self, pattern: object) -> None:
@@ -88,15 +89,15 @@ class Filter:
         except (re2.error, UnicodeEncodeError, OverflowError) as problem:
             self._fenced = _fenced(pattern, _sentence(problem))
             self.linear = False
-            self._longest = -1
+            self.longest = -1
         else:
             self._match: Any = compiled.match
             self.linear = True
-            self._longest = STEPS_LIMIT // compiled.programsize
+            self.longest = STEPS_LIMIT // compiled.programsize
 
     def passes(self, message_text: str) -> bool:
         """Whether it matches from the start of the text; it need not reach the end."""
-        if len(message_text) <= self._longest:
+        if len(message_text) <= self.longest:
             return self._match(message_text.encode("ascii")) is not None
         if self._fenced is None:
             self._fenced = _fallback(self.pattern)

@@ -36,7 +36,7 @@ SILENT_DEBT = 70.0
 HALF_LIFE = 600.0
 SOURCES_LIMIT = 10_000
 JUDGES_LIMIT = 100
-"""Judges remembered of one source; further ones are not heard."""
+"""Judges remembered of one source; for a further one, who holds least against it is forgotten."""
 
 
 @attrs.define
@@ -60,7 +60,7 @@ class Judges:
         cost: points that the judge says it charged us for it.
         """
         account = self._account(source, judge, now)
-        if account is None or account.points >= OBJECTION_POINTS:
+        if account.points >= OBJECTION_POINTS:
             return 0.0
         charge = min(max(cost, 0.0) * GRADIENT, COST_LIMIT)
         account.points += charge
@@ -100,7 +100,7 @@ class Judges:
             _left(account, now) >= 1.0 for account in accounts.values()
         )
 
-    def _account(self, source: str, judge: str, now: float) -> _Account | None:
+    def _account(self, source: str, judge: str, now: float) -> _Account:
         accounts = self._sources.setdefault(source, {})
         self._sources.move_to_end(source)
         if len(self._sources) > self._capacity:
@@ -108,7 +108,7 @@ class Judges:
         account = accounts.get(judge)
         if account is None:
             if len(accounts) >= JUDGES_LIMIT:
-                return None
+                del accounts[min(accounts, key=lambda name: _left(accounts[name], now))]
             account = accounts[judge] = _Account(0.0, now)
         account.points, account.at = _left(account, now), now
         return account

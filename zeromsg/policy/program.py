@@ -87,7 +87,7 @@ class Program:
 
     def passes(self, facts: Facts) -> bool:
         """Whether the message is accepted; an error in the program is a no."""
-        if not self._can_afford(facts):
+        if not self.can_afford(facts):
             return False
         try:
             return self._accept.run(self._variables(facts)) is True
@@ -112,7 +112,8 @@ class Program:
         if len(self._kept) > SIGNERS_LIMIT:
             self._kept.popitem(last=False)
 
-    def _can_afford(self, facts: Facts) -> bool:
+    def can_afford(self, facts: Facts) -> bool:
+        """Whether looking at the message is sure to take no longer than it may."""
         size = facts.size
         # Counting is for the few messages that could have too many values.
         if self._steps(most_values(size), size) <= STEPS_LIMIT:
@@ -236,7 +237,7 @@ def _parts(source: object) -> tuple[object, dict[str, object]]:
         return source, {}
     unknown = set(source) - {"accept", "counters"}
     if unknown:
-        raise BadProgram(f"program has accept and counters, not {', '.join(sorted(unknown))}")
+        raise BadProgram(f"program has accept and counters, not {min(unknown)[:64]}")
     counters = source.get("counters", {})
     if not isinstance(counters, dict) or len(counters) > COUNTERS_LIMIT:
         raise BadProgram(f"counters must be a map of at most {COUNTERS_LIMIT} expressions")

@@ -110,6 +110,5 @@ class Recorder:
         record.again(source)
         if record.fate not in ("accepted", "own"):
             record.fate = fate
-        if len(record.checks) < CHECKS_LIMIT:
-            record.checks.extend(watch.checks)
+        record.checks.extend(watch.checks[: CHECKS_LIMIT - len(record.checks)])
         return record

@@ -146,7 +146,7 @@ def _buckets(rate: Mapping[str, Any], key: str) -> Buckets | None:
         return None
     if not isinstance(value, list) or len(value) != 2:
         raise BadRules(f"rate.{key} must be [burst, per_second]")
-    numbers = dict(zip(("burst", "per_second"), value, strict=True))
+    numbers = dict(zip((f"rate.{key}'s burst", f"rate.{key}'s per_second"), value, strict=True))
     burst, per_second = (_number(numbers, name, BURST_LIMIT) for name in numbers)
     if burst is None or per_second is None or burst < 1:
         raise BadRules(f"rate.{key} must be [burst, per_second], the burst at least 1")
@@ -158,20 +158,20 @@ def _history(value: object) -> History | None:
         return None
     if not isinstance(value, dict):
         raise BadRules("history must be a map with count and seconds")
-    count = _number(value, "count", HISTORY_COUNT_LIMIT)
-    seconds = _number(value, "seconds", HISTORY_SECONDS_LIMIT)
+    count = _number(value, "count", HISTORY_COUNT_LIMIT, "history.")
+    seconds = _number(value, "seconds", HISTORY_SECONDS_LIMIT, "history.")
     return History(
         HISTORY_COUNT_LIMIT if count is None else int(count),
         HISTORY_SECONDS_LIMIT if seconds is None else seconds,
     )
 
 
-def _number(values: Mapping[str, Any], key: str, most: float) -> float | None:
+def _number(values: Mapping[str, Any], key: str, most: float, within: str = "") -> float | None:
     value = values.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise BadRules(f"{key} must be a number from 0 to {most:g}")
+        raise BadRules(f"{within}{key} must be a number from 0 to {most:.16g}")
     return float(value)
 
 

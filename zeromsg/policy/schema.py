@@ -83,14 +83,19 @@ class Schema:
 
         size: characters of the message as JSON.
         """
-        most = (STEPS_LIMIT - self._steps.character * size) // self._steps.value
-        if most_values(size) > most and (most <= 0 or count_values(message) > most):
+        if not self.can_afford(message, size):
             return False
         try:
             return bool(self._is_valid(message))
         except (ValueError, RecursionError):
             # Very long integers and very deep nesting are no JSON to the validator.
             return False
+
+    def can_afford(self, message: Any, size: int) -> bool:
+        """Whether looking at the message is sure to take no longer than it may."""
+        most = (STEPS_LIMIT - self._steps.character * size) // self._steps.value
+        # Counting is for the few messages that could have too many values.
+        return most_values(size) <= most or (most > 0 and count_values(message) <= most)
 
 
 @attrs.frozen

@@ -124,10 +124,12 @@ class Scoring:
 
     def _forget(self, now: float) -> None:
         """Drop the record unheard of longest, but rather none of a ban in force."""
-        for identity, record in islice(self._records.items(), 100):
-            if record.banned_until <= now:
+        for identity in list(islice(self._records, 100)):
+            if self._records[identity].banned_until <= now:
                 del self._records[identity]
                 return
+            # So that many bans do not hide behind one another whom to forget.
+            self._records.move_to_end(identity)
         self._records.popitem(last=False)
 
 

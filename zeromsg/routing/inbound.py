@@ -232,12 +232,18 @@ class Inbound:
         remembered = arrival.broadcast and self._history.wanted(body.site)
         if listeners or body.immediate or remembered:
             event = _event(envelope, body, accepted, link.name, arrival.broadcast)
-            if remembered:
-                self._history.add(body.site, event)
             if not listeners and body.immediate:
                 self._delivery.keep(body.site, hash, event)
                 record.queued = True
-        self._await_verdict(arrival, body.site, rules, accepted.signed_by, envelope, listeners)
+        self._await_verdict(
+            arrival,
+            body.site,
+            rules,
+            accepted.signed_by,
+            envelope,
+            listeners,
+            event if remembered else None,
+        )
         if listeners:
             self._delivery.show(listeners, event)
         # Only now: what was acknowledged is with a client or on disk.
@@ -251,8 +257,12 @@ class Inbound:
         signer: str,
         envelope: Envelope,
         listeners: tuple[IClient, ...],
+        remember: str | None,
     ) -> None:
-        """Blame or relay once the clients have judged; at once where there are none."""
+        """Blame or relay once the clients have judged; at once where there are none.
+
+        remember: the event that goes into the site's history if they accept it.
+        """
         link = arrival.link
         holders = {link}
         if listeners:
@@ -266,6 +276,8 @@ class Inbound:
             self._blame.judged(link, envelope.hash, signer, opinion)
             if arrival.asks and opinion is not Verdict.REJECT:
                 self._blame.tell(link, envelope.hash, opinion)
+            if verdict is Verdict.ACCEPT and remember is not None:
+                self._history.add(site, remember)
             if verdict is Verdict.ACCEPT and arrival.broadcast:
                 passed = Passed(site, link, signer, judged)
                 self._relay.pass_on(envelope, passed, holders, self._relayed)
