@@ -61,6 +61,8 @@ def node(serving: Callable[..., RunningNode]) -> Iterator[RunningNode]:
 def first_messages(node: RunningNode, site: str) -> list[Any]:
     """What a client gets that is the first to come."""
     with PlainClient(node.host, node.ui_port, wrapper_key(node.host, node.ui_port, site)) as client:
+        # A long queue is given as fast as the client reads.
+        wait_for(lambda: client.ask("ping") == "pong" and not node.site(site)["queued"], 20, "all")
         assert client.ask("ping") == "pong"
         return [
             event["params"]["message"] for event in client.events if event["cmd"] == "peerReceive"

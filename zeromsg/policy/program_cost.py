@@ -26,11 +26,11 @@ NESTING_LIMIT = 50
 _CHARACTERS = 64
 """So many characters are copied in the time of one value."""
 
-_CONVERSION_STEPS = 25
+_CONVERSION_STEPS = 15
 """What it costs to hand one value to the library."""
 
-_COUNTERS_WEIGHT = 10
-"""Values there are at most beside the message."""
+_COUNTERS_STEPS = 10
+"""What looking at the counters costs; there are eight at most."""
 
 _CALL_STEPS = 100
 """What a call of one of our functions costs, beside its own work."""
@@ -41,9 +41,9 @@ _THEIRS = frozenset(
 )
 _COLLECTING = frozenset(["map", "filter"])
 _LOOPS = _COLLECTING | {"all", "exists", "exists_one", "existsOne"}
-_LARGE = frozenset(["message", "counters"])
+_LARGE = frozenset(["message"])
 _TYPES = frozenset(["int", "uint", "double", "bool", "string", "list", "map"])
-_SMALL = _TYPES | {"size", "signer", "cert", "now", "true", "false", "null"}
+_SMALL = _TYPES | {"counters", "size", "signer", "cert", "now", "true", "false", "null"}
 _COPYING = frozenset("+?([{")
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _OPENING = {closing: opening for opening, closing in _CLOSING.items()}
@@ -72,7 +72,7 @@ class Unmeasured(ValueError):
 
 @attrs.frozen
 class _Part:
-    """Counts of some tokens: all; names of values that may be large; operators that may copy."""
+    """Counts of some tokens: all; names of what may be large; operators that may copy."""
 
     tokens: int
     names: int
@@ -113,14 +113,14 @@ class Cost:
 
     def steps(self, values: int, size: int) -> int:
         """At most, for a message of so many values and characters."""
-        weight = _COUNTERS_WEIGHT + values + size // _CHARACTERS
+        weight = 1 + values + size // _CHARACTERS
         steps = self._fixed + self._for_weight * weight
         return steps if self._loop is None else steps + _loop_steps(self._loop, values, weight)
 
 
 def _loop_steps(loop: _Loop, values: int, weight: int) -> int:
     body, copies = loop.body, 1 + loop.body.copying
-    rounds = loop.range.names * (_COUNTERS_WEIGHT + values) + loop.range.tokens
+    rounds = loop.range.names * values + loop.range.tokens
     elements = loop.range.names * weight + loop.range.tokens
     # The body may look at the whole message in each round, at each element in its round only.
     others = body.names - loop.own
@@ -221,7 +221,7 @@ class _Reader:
     def _part(self, indexes: range, element: str) -> _Part:
         tokens = [self.tokens[index] for index in indexes]
         return _Part(
-            tokens=len(tokens),
+            tokens=len(tokens) + tokens.count("counters") * _COUNTERS_STEPS,
             names=sum(self._is_reference(index, _LARGE | {element}) for index in indexes),
             copying=sum(token in _COPYING for token in tokens),
             selects=tokens.count("."),

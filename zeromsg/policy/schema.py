@@ -25,6 +25,9 @@ SCHEMA_LIMIT = 32 * 1024
 WRITTEN_OUT_LIMIT = 50_000
 """Most steps of a schema for one value, with its references written out."""
 
+NESTING_LIMIT = 64
+"""Most schemas inside one another, with their references written out."""
+
 STEPS_LIMIT = 10_000_000
 """Most steps for one message, some nanoseconds each: a tenth of a second at worst."""
 
@@ -126,6 +129,7 @@ class _Measure:
         self._root = root
         # By the identity of what is referred to; None while it is being measured.
         self._known: dict[int, _Steps | None] = {id(root): None}
+        self._depth = 0
 
     def whole(self) -> _Steps:
         draft = self._root.get("$schema") if isinstance(self._root, Mapping) else None
@@ -151,7 +155,13 @@ class _Measure:
     def _schema(self, schema: Any) -> _Steps:
         if not isinstance(schema, dict):
             return _Steps()
-        return _Steps().and_all(self._keyword(key, value) for key, value in schema.items())
+        self._depth += 1
+        if self._depth > NESTING_LIMIT:
+            # Python's own limit depends on the calls that are under way.
+            raise BadSchema(f"schema is nested more than {NESTING_LIMIT} deep")
+        steps = _Steps().and_all(self._keyword(key, value) for key, value in schema.items())
+        self._depth -= 1
+        return steps
 
     def _keyword(self, key: str, value: Any) -> _Steps:
         if key == "$ref" and isinstance(value, str):
@@ -159,7 +169,7 @@ class _Measure:
         if key in _DEFINITIONS:
             return _Steps()
         if key in _DATA:
-            return _Steps(_count(value))
+            return _Steps(count_values(value))
         if key == "properties" and isinstance(value, dict):
             return self._properties(value)
         if key in _BY_NAME and isinstance(value, dict):
@@ -211,14 +221,6 @@ class _Measure:
             except (LookupError, TypeError, ValueError):
                 raise BadSchema(f"schema refers to {reference[:100]}, which is not there") from None
         return node
-
-
-def _count(data: Any) -> int:
-    if isinstance(data, dict):
-        return 1 + sum(_count(item) for item in data.values())
-    if isinstance(data, list):
-        return 1 + sum(_count(item) for item in data)
-    return 1
 
 
 def _sentence(problem: Exception) -> str:

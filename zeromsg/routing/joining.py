@@ -51,6 +51,8 @@ class Joining:
         self._changed = changed
         self._links: dict[IPeerLink, set[str]] = {}
         self._busy: dict[str, Deferred[None]] = {}
+        # Sites to try once more when what is going on is over.
+        self._again: set[str] = set()
         self._retry = LoopingCall(self.try_all)
         self._retry.clock = clock
 
@@ -60,6 +62,7 @@ class Joining:
     def stop(self) -> None:
         if self._retry.running:
             self._retry.stop()
+        self._again.clear()
         for work in list(self._busy.values()):
             work.cancel()
 
@@ -77,7 +80,9 @@ class Joining:
             # What differs in the operator's own directory is their work in progress.
             if site is None or site.own or complete(site):
                 continue
-            if address not in self._busy:
+            if address in self._busy:
+                self._again.add(address)
+            else:
                 self._work(address, self._complete(site))
 
     def newer(self, link: IPeerLink, site: ISite) -> None:
@@ -93,6 +98,10 @@ class Joining:
 
     def _over(self, _: object, address: str) -> None:
         self._busy.pop(address, None)
+        if address in self._again:
+            # Somebody came who may have what was missing.
+            self._again.discard(address)
+            self.try_all()
 
     def _failed(self, failure: Failure, address: str) -> None:
         if not failure.check(CancelledError):

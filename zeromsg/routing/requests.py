@@ -99,6 +99,9 @@ class Requests:
             return
         try:
             answer = handler(link, params)
+        except _NothingYet:
+            link.respond(req_id, {"error": names.UNKNOWN_SITE})
+            return
         except _UnknownSite:
             link.respond(req_id, {"error": names.UNKNOWN_SITE})
             # A zeromsg node introduces itself for all its sites; others should know better.
@@ -113,9 +116,13 @@ class Requests:
     def _site(self, link: IPeerLink, params: Mapping[Any, Any]) -> ISite:
         """The site a request is about; whoever asks takes part in it."""
         site = self._sites.get(text(params.get("site"), "site", 64))
-        if site is None or site.content is None:
+        if site is None:
             raise _UnknownSite
         self._site_peers.joined(site.address, link)
+        if site.content is None:
+            # We have nothing of it yet; the asker may.
+            self._joining.try_all()
+            raise _NothingYet
         return site
 
     def _get_file(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
@@ -214,3 +221,7 @@ def _is_newer(modified: object, site: ISite) -> bool:
 
 class _UnknownSite(Exception):
     """The request names a site that is not here."""
+
+
+class _NothingYet(Exception):
+    """The request names a site that is being fetched."""

@@ -251,7 +251,8 @@ def make_private_folder(folder: Path) -> None:
 def lock_folder(folder: Path) -> IO[str]:
     """Hold a data directory for this process alone; let go by closing. Raises ConfigError."""
     try:
-        file = (folder / LOCK_FILE).open("w")
+        descriptor = os.open(folder / LOCK_FILE, os.O_WRONLY | os.O_CREAT, 0o600)
+        file = os.fdopen(descriptor, "w")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise ConfigError(f"another node uses {folder} already") from None
