@@ -8,6 +8,7 @@ from zeromsg.policy.scoring import (
     CREDIT,
     EARNED,
     HALF_LIFE,
+    IDENTITY_LIMIT,
     LONGEST_BAN,
     STRIKES_SECONDS,
     Banned,
@@ -243,11 +244,31 @@ def test_a_ban_in_force_is_not_forgotten_for_a_newcomer():
     assert scoring.points("198.51.100.47", 100.0) == 0.0
 
 
+def test_hundreds_of_bans_do_not_hide_whom_to_forget():
+    scoring = Scoring(capacity=600)
+    for number in range(500):
+        ban(scoring, 0.0, f"banned {number}")
+    for number in range(500):
+        scoring.charge(str(number), 10, 0.0)
+    assert all(scoring.banned(f"banned {number}", 0.0) for number in range(500))
+    assert [n for n in range(500) if scoring.points(str(n), 0.0)] == list(range(400, 500))
+
+
+def test_there_is_room_for_a_newcomer_among_bans():
+    scoring = Scoring(capacity=2)
+    ban(scoring, 0.0, "a")
+    ban(scoring, 0.0, "b")
+    assert scoring.charge(MALLORY, 99, 0.0) is False
+    assert scoring.charge(MALLORY, 1, 0.0) is True
+    assert not scoring.banned("a", 0.0)
+
+
 def test_memory_is_bounded_even_if_everybody_is_banned():
     scoring = Scoring(capacity=200)
     for number in range(500):
         scoring.charge(str(number), 100, 0.0)
-    assert len(scoring.bans(0.0)) == 200
+    assert [one.identity for one in scoring.bans(0.0)] == [str(n) for n in range(300, 500)]
+    assert IDENTITY_LIMIT == 10_000
 
 
 @given(

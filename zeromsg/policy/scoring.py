@@ -28,6 +28,9 @@ CREDIT = 50.0
 IDENTITY_LIMIT = 10_000
 """Senders whose points are remembered; those unheard of longest are forgotten first."""
 
+_SEARCHED = 1000
+"""Most bans that are passed over to find somebody to forget."""
+
 
 @attrs.frozen
 class Banned:
@@ -124,12 +127,12 @@ class Scoring:
 
     def _forget(self, now: float) -> None:
         """Drop the record unheard of longest, but rather none of a ban in force."""
-        for identity in list(islice(self._records, 100)):
-            if self._records[identity].banned_until <= now:
+        # The newest is whom this makes room for.
+        older = min(_SEARCHED, len(self._records) - 1)
+        for identity, record in islice(self._records.items(), older):
+            if record.banned_until <= now:
                 del self._records[identity]
                 return
-            # So that many bans do not hide behind one another whom to forget.
-            self._records.move_to_end(identity)
         self._records.popitem(last=False)
 
 
