@@ -67,8 +67,8 @@ def test_good_rules(check):
 @pytest.mark.parametrize(
     ("rules", "key"),
     [
-        ({}, "there"),
-        ({"filter": None}, "there"),
+        ({}, "filter"),
+        ({"filter": None}, "filter"),
         ({"filter": "("}, "filter"),
         ({"filter": 5}, "filter"),
         ({**GOOD, "schema": {"type": "nothing"}}, "schema"),
@@ -80,7 +80,7 @@ def test_good_rules(check):
         ({**GOOD, "size_limit": 0}, "size_limit"),
         ({**GOOD, "size_limit": "1"}, "size_limit"),
         ({**GOOD, "schema": False}, "schema"),
-        ({**GOOD, "rate": {"per_peer": [0, 1]}}, "rate.per_peer"),
+        ({**GOOD, "rate": {"per_peer": [0, 1]}}, "rate"),
         ({**GOOD, "rate": {"per_site": [1, 1]}}, "rate"),
         ({**GOOD, "history": 5}, "history"),
     ],

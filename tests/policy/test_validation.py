@@ -508,6 +508,134 @@ def test_the_program_looks_at_who_signed_too():
     assert arrivals(rules, (unsigned, 0), (signed, 1), (signed, 2)) == ["error", "ok", "warning"]
 
 
+NUMBERED = {"accept": "message.n > counters.n", "counters": {"n": "message.n"}}
+
+
+def test_the_program_counts_what_was_accepted_of_each_signer():
+    rules = parse_rules(ANY | {"program": NUMBERED, "size_limit": 10})
+    steps = [
+        (1, ALICE, "accepted"),
+        (1, ALICE, "program"),
+        (3, ALICE, "accepted"),
+        (10**9, ALICE, "size"),
+        (2, ALICE, "program"),
+        (4, ALICE, "accepted"),
+        (1, BOB, "accepted"),
+        (1, None, "accepted"),
+        (1, None, "accepted"),
+    ]
+    for number, (n, key, check) in enumerate(steps):
+        envelope = envelope_of({"n": n}, key, peer_count=number)
+        assert check_of(verdict_on(envelope, rules)) == check
+
+
+def test_what_the_program_sees_of_who_and_when():
+    cert = certificate_of(ALICE)
+    source = (
+        f'signer == "{ALICE.address}" && cert == "web/alice@rig.bit" && now == 5.5 && size == 3'
+    )
+    rules = parse_rules(ANY | {"program": source, "cert_signers": {"rig.bit": ISSUER.address}})
+    envelope = envelope_of("x", ALICE, cert.to_wire())
+    body = parse_body(envelope.raw)
+    assert validate(envelope, body, rules, Frequency(), "a", 0.0, 5.5) == Accepted(
+        ALICE.address, cert
+    )
+    assert check_of(validate(envelope, body, rules, Frequency(), "a", 0.0, 5.6)) == "program"
+
+
+def test_every_check_has_its_place():
+    """A message with everything wrong is refused for the next thing each time one is mended."""
+    rules = parse_rules(
+        {
+            "filter": '."n"',
+            "size_limit": 20,
+            "max_age": 60,
+            "schema": {"maxProperties": 1},
+            "program": "message.n > 1",
+            "rate": {"per_peer": [2, 0], "per_signer": [1, 0]},
+            "signed_only": [BOB.address, ISSUER.address],
+            "cert_signers": {"rig.bit": ISSUER.address},
+        }
+    )
+    rules.per_peer.spoke("busy", 0.0)
+    rules.per_peer.spoke("busy", 0.0)
+    rules.per_signer.spoke(BOB.address, 0.0)
+    old, bad, good = {"timestamp": 1}, [1], certificate_of(ALICE).to_wire()
+    signed_anew = {"signer": ISSUER.address}
+    steps = [
+        ("size", "busy", envelope_of({"m" * 20: 1, "a": 1}, ALICE, bad, **old)),
+        ("rate", "busy", envelope_of({"m": 1, "a": 1}, ALICE, bad, **old)),
+        ("age", "calm", envelope_of({"m": 1, "a": 1}, ALICE, bad, **old)),
+        ("filter", "calm", envelope_of({"m": 1, "a": 1}, ALICE, bad, **signed_anew)),
+        ("schema", "calm", envelope_of({"n": 1, "a": 1}, ALICE, bad, **signed_anew)),
+        ("signature", "calm", envelope_of({"n": 1}, ALICE, bad, **signed_anew)),
+        ("certificate", "calm", envelope_of({"n": 1}, ALICE, bad)),
+        ("signed-only", "calm", envelope_of({"n": 1}, ALICE, good)),
+        ("signer-rate", "calm", envelope_of({"n": 1}, BOB)),
+        ("program", "calm", envelope_of({"n": 1}, ISSUER)),
+        ("accepted", "calm", envelope_of({"n": 2}, ISSUER)),
+        ("signer-rate", "calm", envelope_of({"n": 3}, ISSUER)),
+    ]
+    names = [check for check, _, _ in steps[:10]]
+    for check, neighbour, envelope in steps:
+        watch = Stopwatch(lambda: 0.0)
+        body = parse_body(envelope.raw)
+        verdict = validate(envelope, body, rules, Frequency(), neighbour, 0.0, 1000.0, watch)
+        assert check_of(verdict) == check
+        told = [name for name, passed, _ in watch.checks if passed]
+        assert told == (names if check == "accepted" else names[: names.index(check)])
+        assert [name for name, passed, _ in watch.checks if not passed] == (
+            [] if check == "accepted" else [check]
+        )
+
+
+@pytest.mark.parametrize(
+    ("check", "points", "final"),
+    [
+        ("size", 7, True),
+        ("rate", 2, False),
+        ("age", 0, True),
+        ("filter", 5, True),
+        ("schema", 5, True),
+        ("signature", 7, False),
+        ("certificate", 7, False),
+        ("signed-only", 5, False),
+        ("signer-rate", 2, False),
+        ("program", 5, False),
+    ],
+)
+def test_every_refusal_has_its_code_its_sentence_and_its_cost(check, points, final):
+    """What lies in raw is final; what could be another peer's doing is not."""
+    spent = {"per_peer": [1, 0], "per_signer": [1, 0]}
+    rules, envelope = {
+        "size": ({"size_limit": 1}, envelope_of()),
+        "rate": ({"rate": {"per_peer": spent["per_peer"]}}, envelope_of()),
+        "age": ({"max_age": 1}, envelope_of(timestamp=1)),
+        "filter": ({"filter": "no"}, envelope_of()),
+        "schema": ({"schema": False}, envelope_of()),
+        "signature": ({}, envelope_of(signature="x")),
+        "certificate": ({}, envelope_of(key=ALICE, cert=[])),
+        "signed-only": ({"signed_only": True}, envelope_of()),
+        "signer-rate": ({"rate": {"per_signer": spent["per_signer"]}}, envelope_of(key=ALICE)),
+        "program": ({"program": "false"}, envelope_of()),
+    }[check]
+    compiled = parse_rules(ANY | rules)
+    for buckets, sender in ((compiled.per_peer, "a"), (compiled.per_signer, ALICE.address)):
+        if buckets is not None:
+            buckets.spoke(sender, 0.0)
+    body = parse_body(envelope.raw)
+    refused = validate(envelope, body, compiled, Frequency(), "a", 0.0, 1000.0)
+    assert (refused.check, refused.points, refused.final) == (check, points, final)
+    code, _, sentence = told(refused).partition(": ")
+    assert code == {
+        "size": "too-big",
+        "rate": "too-fast",
+        "signer-rate": "too-fast",
+        "signed-only": "unsigned",
+    }.get(check, "invalid")
+    assert sentence == refused.text != ""
+
+
 def test_each_check_is_told_to_the_watch_in_its_order():
     ticks = itertools.count()
     watch = Stopwatch(lambda: next(ticks) * 1e-6)
@@ -704,6 +832,57 @@ def test_who_may_write_is_checked_before_sending():
     rules = ANY | {"signed_only": [ALICE.address]}
     assert own(signed_by=ALICE.address, p2p_json=rules) is None
     assert own(signed_by=BOB.address, p2p_json=rules).check == "signed-only"
+
+
+def test_the_schema_and_the_program_hold_for_our_own_clients():
+    rules = {"schema": {"required": ["n"]}, "program": NUMBERED}
+    assert own({"n": 1}, ALICE.address, rules | ANY) is None
+    refused = own({}, ALICE.address, rules | ANY)
+    assert told(refused) == f"invalid: Invalid message for site {SITE}: it does not fit the schema"
+    refused = own({"n": 0}, ALICE.address, rules | ANY)
+    assert told(refused) == f"invalid: Invalid message for site {SITE}: its program refuses it"
+
+
+def ours(message, signed_by="", rules=None, wall=0.0, timestamp=None):
+    """The check that refuses what a client of ours wants to send, or None."""
+    subject = Subject(SITE, message, json.dumps(message), timestamp, "self", ours=True)
+    accepted = Accepted(signed_by, None)
+    refused = validate_own(subject, accepted, rules, Frequency(), 0.0, wall)
+    return refused and refused.check
+
+
+def test_our_own_messages_count_like_others():
+    rules = parse_rules(ANY | {"program": NUMBERED})
+    said = [ours({"n": n}, ALICE.address, rules) for n in (1, 1, 2)]
+    assert said == [None, "program", None]
+    # And with what came from elsewhere.
+    assert check_of(verdict_on(envelope_of({"n": 2}, ALICE), rules)) == "program"
+    assert check_of(verdict_on(envelope_of({"n": 3}, ALICE), rules)) == "accepted"
+    assert ours({"n": 3}, ALICE.address, rules) == "program"
+
+
+def test_our_own_clients_share_their_buckets():
+    rules = parse_rules(ANY | {"rate": {"per_peer": [3, 0], "per_signer": [1, 0]}})
+    said = [ours(n, signer, rules) for n, signer in enumerate(["", "1a", "1a", "1b", "1c", ""])]
+    assert said == [None, None, "signer-rate", None, "rate", "rate"]
+    assert rules.per_peer.allows("192.0.2.1", 0.0)
+
+
+def test_what_our_client_may_not_say_costs_nothing():
+    rules = parse_rules(
+        ANY | {"schema": {"type": "object"}, "rate": {"per_peer": [1, 0]}, "program": NUMBERED}
+    )
+    assert [ours(message, "1a", rules) for message in (5, {}, {"n": 0})] == [
+        *("schema", "program", "program")
+    ]
+    assert ours({"n": 5}, "1a", rules) is None
+    assert ours({"n": 6}, "1a", rules) == "rate"
+
+
+def test_the_program_knows_the_time_of_what_we_send():
+    rules = parse_rules(ANY | {"program": "now == 77.0"})
+    assert ours(1, "", rules, wall=77.0) is None
+    assert ours(1, "", rules, wall=78.0) == "program"
 
 
 def test_a_site_without_rules():

@@ -55,7 +55,7 @@ def test_nothing_gives_the_defaults():
 def test_the_defaults_are_the_documented_ones():
     settings = Settings()
     assert settings.ui == UiSettings("tcp:43110:interface=127.0.0.1", (), 2000, 10485760, 4194304)
-    assert settings.peers == PeerSettings("tcp:26552", (), 500, True, 65536, 1000, 8388608)
+    assert settings.peers == PeerSettings("tcp:26552", (), 500, True, 65536, 10_000, 8388608)
     assert settings.log == LogSettings("text", "info")
     assert settings.sites == ()
 

@@ -61,7 +61,7 @@ class Limits:
     unsent: bytes that may wait for the peer to read.
     """
 
-    in_flight: int = 1000
+    in_flight: int = 10_000
     unsent: int = 8 * 1024 * 1024
 
 

@@ -217,7 +217,7 @@ class PeerSettings:
         metadata=_option(_whole(256, 4 << 20, "bytes"), "Bytes of `raw` in a peer message."),
     )
     requests_in_flight: int = attrs.field(
-        default=1000,
+        default=10_000,
         metadata=_option(_whole(1, 100_000), "Most unanswered requests on one connection."),
     )
     unsent_limit: int = attrs.field(
