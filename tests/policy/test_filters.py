@@ -205,6 +205,22 @@ def test_filters_beyond_re2_work_and_are_fenced(pattern, text, passes):
     assert compiled.passes(text) is passes
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("(?=.)ab{e}", "(?=.)ab{e<=1}$", "(?=.)(?:ab){i,d}", "(?=.)a{1}b{,2}$", "(?=.){}"),
+        *("(?=.){a{2,}", r"(?=.)a\{e}", "(?=.)[{e}]", "(?=.)[]{e}]+$", r"(?=.)[\]{e}]"),
+        *("(?=.)a{2", "(?=.)a{,}$"),
+    ],
+)
+@pytest.mark.parametrize(
+    "text", ["ab{e}", "axb", "ab", "abbb", "a{e}", "ab{e<=1}", "{}", "{aa", "]{e}"]
+)
+def test_braces_mean_what_they_mean_in_other_nodes(pattern, text):
+    """The other engine would take some for leave to make mistakes."""
+    assert Filter(pattern).passes(text) is bool(re.match(pattern, text))
+
+
 def test_ordinary_filters_run_on_re2():
     assert all(Filter(pattern).linear for pattern in (".*", '"a', "(a+)+$", "x{1000}"))
 

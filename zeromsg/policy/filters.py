@@ -48,6 +48,9 @@ _REASON_LIMIT = 200
 _OPEN_REPEAT = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{,(?=[0-9]+\})", re.DOTALL)
 
 
+_LITERAL_BRACE = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(?!(?:[0-9]+(?:,[0-9]*)?|,[0-9]*)\})", re.DOTALL
+)
 _REPEAT = re.compile(r"\{([0-9]+)")
 # In a verbose pattern counts can be written in ways that `_REPEAT` does not see.
 _VERBOSE = re.compile(r"\(\?[a-zA-Z]*x")
@@ -136,7 +139,7 @@ def _backtracking(pattern: str, otherwise: str) -> Any:
             warnings.simplefilter("ignore")
             # Python's own syntax decides whether it is a pattern at all to other nodes.
             re.compile(pattern)
-        return regex.compile(pattern, regex.VERSION0).match
+        return regex.compile(_as_regex(pattern), regex.VERSION0).match
     except (re.error, regex.error, OverflowError, RecursionError, MemoryError):
         raise BadFilter(otherwise) from None
 
@@ -152,6 +155,11 @@ def _written_out(pattern: str) -> int:
 def _as_re2(pattern: str) -> str:
     """`{,9}` is `{0,9}` to Python and to other nodes, but plain text to RE2."""
     return _OPEN_REPEAT.sub(lambda found: "{0," if found[0] == "{," else found[0], pattern)
+
+
+def _as_regex(pattern: str) -> str:
+    """`{e}` is plain text to Python and to other nodes, but allows for errors in `regex`."""
+    return _LITERAL_BRACE.sub(lambda found: r"\{" if found[0] == "{" else found[0], pattern)
 
 
 def _sentence(problem: Exception) -> str:

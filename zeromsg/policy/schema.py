@@ -1,7 +1,7 @@
 """The `schema` of a site's rules: a stranger's JSON Schema, compiled once.
 
 jsonschema-rs is used because it is compiled (half a microsecond for a small
-message, where jsonschema takes a hundred), refuses to load anything from
+message, where jsonschema takes fifty), refuses to load anything from
 elsewhere, remembers what it found where references lead in circles, and matches
 patterns without backtracking if told to. It does not bound its work: forty
 definitions that each refer twice to the next take years. So a schema is measured
