@@ -730,3 +730,12 @@ def test_a_signed_file_cannot_be_changed(content, data):
         return
     with pytest.raises(ContentRefused, match="no valid signature"):
         verify_content(key.address, "content.json", content_bytes(changed), {}, NOW)
+
+
+@pytest.mark.parametrize("modified", [-1, -0.5, -(10**30)])
+def test_a_time_before_1970_is_refused(modified):
+    # Numbers beyond 64 bits could not be told to other nodes.
+    key = PrivateKey.generate(lambda size: bytes(range(1, size + 1)))
+    content = sign_content(new_content(key.address, [], modified), key)
+    with pytest.raises(ContentRefused, match="1970"):
+        verify_content(key.address, "content.json", content_bytes(content), {}, 1e9)

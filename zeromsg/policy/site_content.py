@@ -435,6 +435,8 @@ def _check_time(content: _Map, before: _Map | None, now: float) -> None:
     modified = content.get("modified")
     if isinstance(modified, bool) or not isinstance(modified, int | float):
         raise _refusal("modified is no number")
+    if modified < 0:
+        raise _refusal("modified lies before 1970")
     ours = -math.inf if before is None else before.get("modified", -math.inf)
     if modified == ours:
         raise ContentUnchanged("content.json is the one that is held", _STALE_POINTS)
