@@ -113,6 +113,13 @@ class Program:
         if len(self._kept) > SIGNERS_LIMIT:
             self._kept.popitem(last=False)
 
+    def continue_from(self, old: "Program") -> None:
+        """Take over an older version's counters, those that this one has as well."""
+        names = self._fresh.keys() & old._fresh.keys()
+        if names:
+            for signer, kept in old._kept.items():
+                self._kept[signer] = {**self._fresh, **{name: kept[name] for name in names}}
+
     def can_afford(self, facts: Facts) -> bool:
         """Whether looking at the message is sure to take no longer than it may."""
         size = facts.size

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from zeromsg.errors import ConfigError, ContentRefused, FileMissing
 from zeromsg.log import leveled
-from zeromsg.policy.rules import BadRules, Rules, site_rules
+from zeromsg.policy.rules import BadRules, Rules, parse_rules, rules_source
 from zeromsg.policy.site_content import (
     ROOT,
     FileEntry,
@@ -25,6 +25,7 @@ from zeromsg.policy.site_content import (
     parse_content,
     verify_content,
 )
+from zeromsg.wire.json_text import dump
 from zeromsg.wire.names import P2P_JSON
 
 SIZE_LIMIT = 10_000_000
@@ -66,6 +67,8 @@ class Site:
         self._stamp: tuple[int, int] | None = None
         self.rules: Rules | None = None
         self.rules_problem = _NO_CONTENT
+        # The last rules that could be used, and as JSON the keys that they were made of.
+        self._usable: tuple[str, Rules] | None = None
 
     @property
     def content(self) -> Mapping[str, Any] | None:
@@ -188,7 +191,12 @@ class Site:
             self._verified[entry.inner_path] = entry.sha512
 
     def _read_rules(self) -> None:
-        """Compile the rules; those in force stay until a changed p2p.json has arrived."""
+        """Compile the rules; those in force stay until a changed p2p.json has arrived.
+
+        What they remember of senders outlives a new version of the site, and of
+        the rules as far as it fits: otherwise each update would open the site
+        for what was said before.
+        """
         data = None
         if P2P_JSON in self._entries:
             if not self._is_here(P2P_JSON):
@@ -197,13 +205,26 @@ class Site:
                 return
             data = (self.path / P2P_JSON).read_bytes()
         try:
-            self.rules = site_rules(self._held.get(ROOT, {}), data)
+            self.rules = self._compiled(rules_source(self._held.get(ROOT, {}), data))
             self.rules_problem = "" if self.rules is not None else _NO_RULES
         except BadRules as problem:
             self.rules, self.rules_problem = None, str(problem)
             self._log.warn(
                 "{site} takes no messages: {problem}", site=self.address, problem=str(problem)
             )
+
+    def _compiled(self, source: Mapping[str, Any] | None) -> Rules | None:
+        if source is None:
+            return None
+        # As values 1 and true would be the same.
+        text, before = dump(source), self._usable
+        if before is not None and before[0] == text:
+            return before[1]
+        rules = parse_rules(source)
+        if before is not None:
+            rules.continue_from(before[1])
+        self._usable = text, rules
+        return rules
 
     def _is_here(self, inner_path: str) -> bool:
         entry = self._entries.get(inner_path)
