@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from zeromsg.service.site_making import sign_site
 from zeromsg.testing.processes import wait_for
 
 pytestmark = pytest.mark.integration
@@ -126,6 +127,50 @@ def test_a_broadcast_crosses_two_nodes(two_nodes, site, background, tmp_path):
     assert listening.err == ""
     # The listener's verdict was taken before it went.
     assert second.status()["messages"]["waiting_for_verdict"] == 0
+
+
+def test_rules_are_tried_on_a_recording_and_then_published(two_nodes, site, background, tmp_path):
+    """What `rules check --against` says of a recording is what nodes do with the rules."""
+    first, second = two_nodes
+    record, rules = tmp_path / "record.jsonl", tmp_path / "new.json"
+    messages = [{"cmd": "say", "text": "hi"}, {"cmd": "say", "text": "x" * 200}, "no map"]
+    signing = ["user", "user", "none"]
+    listening = background(
+        "listen", site.address, "--count", 4, "--record", record, "--node", second.url
+    )
+    wait_for_clients(second, site, 1)
+    for message, sign in zip([*messages, messages[0]], [*signing, "none"], strict=True):
+        sent = zeromsg(
+            "broadcast", site.address, json.dumps(message), "--sign", sign, "--node", first.url
+        )
+        assert (sent.returncode, sent.stderr) == (0, "")
+    assert listening.process.wait(COMMAND_SECONDS) == 0
+    assert len(record.read_text().splitlines()) == 4
+
+    wanted = {"filter": '.*"cmd": "say"', "size_limit": 100, "signed_only": True}
+    rules.write_text(json.dumps(wanted))
+    checked = zeromsg("rules", "check", rules, "--against", record, "--json")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    refused = [(each["line"], each["check"]) for each in json.loads(checked.stdout)["refused"]]
+    assert refused == [(2, "size"), (3, "filter"), (4, "signed-only")]
+    # They are tried, not put in force.
+    assert zeromsg("broadcast", site.address, "no map", "--node", first.url).returncode == 0
+
+    (site.folder / "p2p.json").write_text(json.dumps(wanted))
+    sign_site(site.folder, site.key, time.time)
+
+    def refuses() -> bool:
+        again = zeromsg("broadcast", site.address, "no map", "--node", first.url)
+        return "Invalid message" in again.stderr
+
+    wait_for(refuses, COMMAND_SECONDS, "the node takes up the new rules")
+    for line, message in enumerate(messages, 1):
+        again = zeromsg(
+            "broadcast", site.address, json.dumps(message), "--sign", "user", "--node", first.url
+        )
+        assert (again.returncode == 1) is (line in dict(refused)), again.stderr
+    unsigned = zeromsg("broadcast", site.address, json.dumps(messages[0]), "--node", first.url)
+    assert unsigned.stderr == "Error: unsigned: Not signed message\n"
 
 
 def test_text_for_people(two_nodes, site, background):
