@@ -29,10 +29,10 @@ from zeromsg.routing.history import History
 from zeromsg.routing.relay import Relay
 from zeromsg.routing.replies import Replies
 from zeromsg.routing.site_peers import SitePeers
-from zeromsg.wire.names import ALREADY_RECEIVED, THANKS, UNKNOWN_SITE, WANT_VERDICT
+from zeromsg.wire.names import ALREADY_RECEIVED, THANKS, UNHEARD, UNKNOWN_SITE, WANT_VERDICT
 from zeromsg.wire.peer_messages import Body, Envelope, parse_body, parse_envelope
 
-_NOT_THEIR_FAULT = ("age", "banned")
+_NOT_THEIR_FAULT = ("age", "banned", "unheard")
 """Checks whose refusals no sender can foresee."""
 
 _HOLDERS = 10_000
@@ -171,6 +171,9 @@ class Inbound:
             return _noted(watch, no_rules(body.site))
         if self._is_banned(envelope):
             return _noted(watch, Rejected("banned", 0, "The signer is banned here", final=False))
+        if arrival.broadcast and self._blame.is_behind(arrival.link):
+            # It stops what it can once it hears, and sends the rest again.
+            return _noted(watch, Rejected("unheard", 0, UNHEARD, final=False))
         watch.check("site", True)
         verdict = validate(
             envelope,
@@ -264,6 +267,7 @@ class Inbound:
         remember: the event that goes into the site's history if they accept it.
         """
         link = arrival.link
+        heard = self._blame.heard_by(link)
         holders = {link}
         if listeners:
             self._holders.put(envelope.hash, holders)
@@ -273,13 +277,13 @@ class Inbound:
             if record is not None and judged:
                 record.verdict = verdict.value
             opinion = verdict if judged else None
-            self._blame.judged(link, envelope.hash, signer, opinion)
+            self._blame.judged(link, envelope.hash, signer, opinion, heard)
             if arrival.asks and opinion is not Verdict.REJECT:
                 self._blame.tell(link, envelope.hash, opinion)
             if verdict is Verdict.ACCEPT and remember is not None:
                 self._history.add(site, remember)
             if verdict is Verdict.ACCEPT and arrival.broadcast:
-                passed = Passed(site, link, signer, judged)
+                passed = Passed(site, link, signer, judged, heard)
                 self._relay.pass_on(envelope, passed, holders, self._relayed)
 
         self._delivery.await_verdict(envelope.hash, listeners, rules.valid_timeout, settled)

@@ -30,6 +30,7 @@ UNKNOWN_COMMAND: Final = "Unknown command: "
 UNKNOWN_SITE: Final = "Unknown site"
 THANKS: Final = "thx"
 ALREADY_RECEIVED: Final = "Already received, thanks"
+UNHEARD: Final = "Not before you heard our verdicts on your last messages"
 
 WANT_VERDICT: Final = "want_verdict"
 """In a peerBroadcast between zeromsg nodes: answer with a peerVerdict, whatever it is."""
