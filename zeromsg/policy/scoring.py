@@ -84,7 +84,8 @@ class Scoring:
 
     def _weigh(self, record: _Record, now: float, reason: str) -> bool:
         # Credit pays for no rejection.
-        if _rejected(record, now) + max(record.points, 0.0) >= BAN_POINTS:
+        points = max(record.points, 0.0)
+        if points + (_rejected(record, now) if record.rejected else 0.0) >= BAN_POINTS:
             self._ban(record, now, reason)
         return record.banned_until > now
 
@@ -137,12 +138,17 @@ class Scoring:
         record.banned_until, record.reason = now + seconds, reason
 
     def _record(self, identity: str, now: float) -> _Record:
-        record = self._records.setdefault(identity, _Record(0.0, now))
-        self._records.move_to_end(identity)
-        record.points = _halved(record, now)
-        record.at += HALF_LIFE * _periods(record, now)
-        if len(self._records) > self._capacity:
-            self._forget(now)
+        record = self._records.get(identity)
+        if record is None:
+            record = self._records[identity] = _Record(0.0, now)
+            if len(self._records) > self._capacity:
+                self._forget(now)
+        else:
+            self._records.move_to_end(identity)
+        periods = _periods(record, now)
+        if periods:
+            record.points *= 0.5**periods
+            record.at += HALF_LIFE * periods
         return record
 
     def _forget(self, now: float) -> None:

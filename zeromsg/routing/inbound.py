@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from zeromsg.errors import TheirMistake
 from zeromsg.interfaces import IClient, IPeerLink, ISites
-from zeromsg.log import leveled
+from zeromsg.log import debugging, leveled
 from zeromsg.policy.ballot import Verdict
 from zeromsg.policy.recorder import Recorder, Stopwatch
 from zeromsg.policy.rules import Rules
@@ -193,11 +193,10 @@ class Inbound:
         return bool(signer) and self._blame.is_banned(key_identity(signer))
 
     def _reject(self, arrival: _Arrival, site: str, rejected: Rejected) -> None:
+        digest, now = arrival.envelope.digest, self._wall()
         if rejected.final:
-            self._seen.add(arrival.envelope.digest, Met.REFUSED, self._wall())
-        record = self._recorder.copy(
-            arrival.envelope.digest, arrival.link.name, rejected.check, arrival.watch, self._wall()
-        )
+            self._seen.add(digest, Met.REFUSED, now)
+        record = self._recorder.copy(digest, arrival.link.name, rejected.check, arrival.watch, now)
         record.site = record.site or site
         self._refuse(arrival.link, arrival.req_id, rejected)
 
@@ -205,7 +204,8 @@ class Inbound:
         refused = self.counters.refused
         refused[rejected.check] = refused.get(rejected.check, 0) + 1
         self._shedding.useless(link)
-        self._log.debug("{peer} refused by {check}", peer=link.name, check=rejected.check)
+        if debugging():
+            self._log.debug("{peer} refused by {check}", peer=link.name, check=rejected.check)
         # ZeroNet nodes count errors; what is not the sender's fault is none.
         kind = "warning" if rejected.check in _NOT_THEIR_FAULT else "error"
         link.respond(req_id, {kind: rejected.text})
