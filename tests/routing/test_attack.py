@@ -298,9 +298,21 @@ def without_signature(params, others):
     return {name: value for name, value in params.items() if name != "signature"}
 
 
+def with_a_piece_of_raw_in_the_nonce(params, others):
+    """The hash is of both with a comma in between: it stays the same."""
+    start, _, rest = params["raw"].partition(",")
+    return {**params, "nonce": f"{params['nonce']},{start}", "raw": rest}
+
+
+def with_all_of_it_in_the_nonce(params, others):
+    return {**params, "nonce": f"{params['nonce']},{params['raw']}", "raw": ""}
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
+        with_a_piece_of_raw_in_the_nonce,
+        with_all_of_it_in_the_nonce,
         stripped,
         signed_anew,
         flipped,
