@@ -187,6 +187,41 @@ def test_our_own_client_is_never_banned(network):
     assert reader.messages == [f"good {number}" for number in range(20)]
 
 
+@pytest.mark.parametrize(
+    "rules", [{"freq_limit": 1.0}, {"rate": {"per_peer": [5, 1]}}, {"rate": {"per_signer": [1, 1]}}]
+)
+@pytest.mark.parametrize("signed", [False, True])
+def test_who_passes_on_messages_of_many_pays_nothing_for_their_rate_together(
+    network, rules, signed
+):
+    """Each of five authors keeps to the rate; all they say comes through one node."""
+    net = network(7)
+    site = net.site({"filter": ".*", **rules})
+    for number in range(5):
+        net.connect(number, 5)
+    net.connect(5, 6)
+    net.advance(3)
+    authors = [net.client(number, site) for number in range(5)]
+    end = net.client(6, site)
+    for turn in range(25):
+        for number, author in enumerate(authors):
+            key = {"privatekey": False} if signed else {}
+            author.call("peerBroadcast", {"message": [turn, number], "peer_count": 0, **key})
+            net.advance(0.3)
+    assert [banned(net, number) for number in range(7)] == [[]] * 7
+    assert points(net, 6, host(net, 5)) <= 0
+    assert len(end.messages) > 20
+
+
+def test_a_plugin_node_pays_for_the_rate_as_it_charges_it_itself(network, stranger):
+    net = network(1)
+    site = net.site({"filter": ".*", "freq_limit": 10})
+    plugin = stranger(net)
+    for number in range(3):
+        plugin.ask("peerBroadcast", plugin.envelope(site, number, nonce=str(number + 1)))
+    assert points(net, 0, "203.0.113.9") == 4
+
+
 # Blame flows back.
 
 

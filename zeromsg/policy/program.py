@@ -83,6 +83,8 @@ class Program:
         }
         expressions = (self._accept, *self._updates.values())
         self._costs = [expression.cost for expression in expressions]
+        # Whether other nodes may answer otherwise, as they met other messages, or later.
+        self.depends_on_the_past = not self._accept.cost.names.isdisjoint({"counters", "now"})
         self._kept: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._fresh = dict.fromkeys(counters, 0)
 

@@ -278,8 +278,10 @@ def _check_program(subject: Subject, rules: Rules, facts: Facts) -> Rejected | N
     if rules.program is None or rules.program.passes(facts):
         return None
     text = f"Invalid message for site {subject.site}: its program refuses it"
-    # A program may look at the signer, the time and its counters.
-    return Rejected("program", 5, text, final=False)
+    # A program may look at the signer, the time and its counters. To who passed it on,
+    # the message may have been good: it came there before a later one, as to us after it.
+    points = 0 if rules.program.depends_on_the_past else 5
+    return Rejected("program", points, text, final=False)
 
 
 def _check_signature(envelope: Envelope, body: Body) -> str | Rejected:

@@ -170,8 +170,10 @@ class Delivery:
         """
         earlier = self._waiting.pop(hash, None)
         if earlier is not None:
-            # It came unsigned before, and comes again signed: only this one is judged.
+            # It came unsigned before, and comes again signed: only this one is judged,
+            # and travels on; but if it is rejected, whoever brought the first one pays too.
             earlier.deadline.cancel()
+            settled = _both(earlier.settled, settled)
         if seconds <= 0 or not voters or len(self._waiting) >= WAITING_LIMIT:
             settled(Verdict.ACCEPT, False)
             return
@@ -201,3 +203,12 @@ class Delivery:
         del self._waiting[hash]
         waiting.deadline.cancel()
         waiting.settled(outcome, waiting.ballot.judged)
+
+
+def _both(earlier: Settled, later: Settled) -> Settled:
+    def settled(verdict: Verdict, judged: bool) -> None:
+        if verdict is Verdict.REJECT:
+            earlier(verdict, judged)
+        later(verdict, judged)
+
+    return settled

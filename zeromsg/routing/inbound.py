@@ -35,6 +35,10 @@ from zeromsg.wire.peer_messages import Body, Envelope, parse_body, parse_envelop
 _NOT_THEIR_FAULT = ("age", "banned", "unheard")
 """Checks whose refusals no sender can foresee."""
 
+_RATES = ("rate", "signer-rate")
+"""Checks that a zeromsg neighbour pays nothing for: each of those whose messages it passes on
+may keep to the rate, and their messages together still be too many for one sender."""
+
 _HOLDERS = 10_000
 
 
@@ -209,7 +213,8 @@ class Inbound:
         # ZeroNet nodes count errors; what is not the sender's fault is none.
         kind = "warning" if rejected.check in _NOT_THEIR_FAULT else "error"
         link.respond(req_id, {kind: rejected.text})
-        self._blame.charge(link.identity, rejected.points, f"refused by {rejected.check}")
+        points = 0 if link.extension and rejected.check in _RATES else rejected.points
+        self._blame.charge(link.identity, points, f"refused by {rejected.check}")
 
     def _accept(self, arrival: _Arrival, body: Body, rules: Rules, accepted: Accepted) -> None:
         link, envelope = arrival.link, arrival.envelope
