@@ -3,7 +3,7 @@
 What counts is the outcome: no honest node is banned anywhere, honest messages
 reach everybody once, and the attacker is cut off within ten messages that he
 sends to a node with clients himself. Over nodes without clients some more reach
-clients, seven over each at the most.
+clients, seven over each at the most if they come one after the other.
 """
 
 import random
