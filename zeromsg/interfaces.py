@@ -147,8 +147,12 @@ class ISites(Protocol):
     def addresses(self) -> Sequence[str]: ...
 
 
-class IUsers(Protocol):
-    """Keys of the node's user."""
+class IUser(Protocol):
+    """Keys of a user of the node."""
+
+    @property
+    def master_address(self) -> str:
+        """What the user is filed under."""
 
     def auth_address(self, site: str) -> str: ...
 
@@ -161,12 +165,26 @@ class IUsers(Protocol):
         """The certificate chosen for the site."""
 
 
+class IUsers(Protocol):
+    """The users of the node."""
+
+    @property
+    def default(self) -> IUser: ...
+
+    def get(self, name: str) -> IUser | None:
+        """The user of a master address; "" names the default one."""
+
+
 class IClient(Protocol):
     """A WebSocket connection of a zite or program."""
 
     @property
     def site(self) -> str:
         """The one site that its key belongs to."""
+
+    @property
+    def user(self) -> str:
+        """Master address of the user that it acts for; "" for the default one."""
 
     def listens(self, channel: str) -> bool: ...
 

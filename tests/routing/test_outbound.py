@@ -74,7 +74,7 @@ def test_the_events_of_an_own_message(network):
     net, site = mesh(network)
     sender = net.client(0, site)
     answer = sender.ask("peerBroadcast", {"message": {"a": 1}, "privatekey": False})
-    address = net.nodes[0].users.auth_address(site)
+    address = net.nodes[0].users.default.auth_address(site)
     common = {
         "hash": answer["hash"],
         "message": {"a": 1},
@@ -99,7 +99,7 @@ def test_who_signs(network, privatekey, who):
     net.advance(1)
     signer = {
         "nobody": "",
-        "user": net.nodes[0].users.auth_address(site),
+        "user": net.nodes[0].users.default.auth_address(site),
         "site": site,
         "key": KEY.address,
     }[who]
@@ -137,7 +137,7 @@ def test_what_goes_over_the_wire(network, stranger):
     sender.call("peerBroadcast", {"message": "é", "privatekey": False, "timestamp": True})
     net.advance(0.2)
     (params,) = one.asked("peerBroadcast")
-    address = net.nodes[0].users.auth_address(site)
+    address = net.nodes[0].users.default.auth_address(site)
     assert params["raw"].isascii()
     assert params["raw"] == (
         '{"message": "\\u00e9", "peer_count": 5, "broadcast": true, "immediate": false, '
@@ -267,7 +267,7 @@ def test_own_messages_may_be_too_fast(network):
 def test_a_signer_who_may_not_write_is_told(network):
     net, site = mesh(network, 2, {"filter": ".*", "signed_only": [KEY.address]})
     sender = net.client(0, site)
-    user = net.nodes[0].users.auth_address(site)
+    user = net.nodes[0].users.default.auth_address(site)
     assert sender.ask("peerBroadcast", {"message": 1, "privatekey": False}) == {
         "error": f"unsigned: Message signature is invalid: {user} not in ['{KEY.address}']"
     }
@@ -596,7 +596,7 @@ def test_peer_reply_answers_ones_own_question_too(network):
     hash = other.events[0][1]["hash"]
     assert other.ask("peerReply", [hash, "a", False]) == {"sent": True}
     assert got[0]["message"] == "a"
-    assert got[0]["signed_by"] == net.nodes[0].users.auth_address(site)
+    assert got[0]["signed_by"] == net.nodes[0].users.default.auth_address(site)
 
 
 def test_a_reply_with_to_is_told_once_it_was_taken(network):
@@ -699,5 +699,5 @@ def test_signed_replies_name_their_signer(network):
         },
     )
     net.advance(0.5)
-    assert got[0]["signed_by"] == net.nodes[1].users.auth_address(site)
+    assert got[0]["signed_by"] == net.nodes[1].users.default.auth_address(site)
     assert got[0]["timestamp"] == pytest.approx(net.wall() - 0.5)

@@ -287,7 +287,7 @@ def test_the_status_holds_no_secret():
         for secret in (
             member.node.key_of(site),
             net.site_key(site).wif,
-            member.users.master_seed,
+            member.users.default.master_seed,
         ):
             assert secret not in told
 

@@ -99,7 +99,7 @@ def test_a_signer_can_be_banned(net, ask):
     site = net.site()
     net.connect_all()
     author, reader = net.client(0, site), net.client(1, site)
-    ask("ban", identity=f"key:{net.nodes[0].node.users.auth_address(site)}")
+    ask("ban", identity=f"key:{net.nodes[0].node.users.default.auth_address(site)}")
     author.call("peerBroadcast", {"message": "x", "privatekey": False})
     author.call("peerBroadcast", {"message": "y"})
     net.advance(1)

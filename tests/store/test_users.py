@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from zeromsg.crypto.cert import Certificate
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.errors import ClientError, ConfigError
+from zeromsg.store.user import User
 from zeromsg.store.users import Users
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "hd.json").read_text())
@@ -39,11 +40,11 @@ def path(tmp_path):
 
 @pytest.fixture
 def users(path):
-    return Users(path, lambda count: b"\x05" * count)
+    return Users(path, lambda count: b"\x05" * count).default
 
 
-def again(path: Path) -> Users:
-    return Users(path, no_entropy)
+def again(path: Path) -> User:
+    return Users(path, no_entropy).default
 
 
 def stored(path: Path) -> dict:
@@ -86,7 +87,7 @@ def test_the_user_stays_the_same(path, users):
 
 def test_an_empty_object_gets_a_user(path):
     put(path, {})
-    assert Users(path, lambda count: b"\x05" * count).master_address in stored(path)
+    assert Users(path, lambda count: b"\x05" * count).default.master_address in stored(path)
 
 
 def test_only_the_owner_reads_it(path, users):

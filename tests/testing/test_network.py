@@ -149,7 +149,7 @@ def test_every_node_has_a_public_address_of_its_own():
 def test_nodes_are_strangers_to_one_another():
     with Network(nodes=3, seed=1) as net:
         assert len({member.node.peer_id for member in net.nodes}) == 3
-        assert len({member.users.master_address for member in net.nodes}) == 3
+        assert len({member.users.default.master_address for member in net.nodes}) == 3
         assert len({member.folder for member in net.nodes}) == 3
 
 

@@ -46,7 +46,7 @@ def new(
     """Make a site of a directory: its key, its rules, its content.json."""
     users_file = settings_of(config, data_dir).data_dir / USERS_FILE
     # Before the site, which would be nobody's if its key could not be kept.
-    users = Users(users_file, secrets.token_bytes)
+    users = Users(users_file, secrets.token_bytes).default
     key = new_site(folder, title, secrets.token_bytes, time.time)
     try:
         users.set_site_key(key.address, key)
@@ -73,7 +73,11 @@ def sign(folder: Path, config: Path | None, data_dir: Path | None, as_json: bool
     """Sign a site's directory as it is now; a running node takes it up by itself."""
     users_file = settings_of(config, data_dir).data_dir / USERS_FILE
     address = _address_of(folder)
-    key = Users(users_file, secrets.token_bytes).site_key(address) if users_file.exists() else None
+    key = (
+        Users(users_file, secrets.token_bytes).default.site_key(address)
+        if users_file.exists()
+        else None
+    )
     if key is None:
         raise ConfigError(
             f"{users_file} has no key of the site {address}: "

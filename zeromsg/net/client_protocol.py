@@ -54,10 +54,11 @@ class ClientProtocol(WebSocketServerProtocol):
     # autobahn keeps `log` for itself.
     _log = Logger(observer=leveled)
 
-    def __init__(self, calls: ICalls, site: str, limits: ClientLimits) -> None:
+    def __init__(self, calls: ICalls, site: str, user: str, limits: ClientLimits) -> None:
         super().__init__()
         self._calls = calls
         self._site = site
+        self._user = user
         self._limits = limits
         self._session = Session()
         self._opened = False
@@ -70,6 +71,10 @@ class ClientProtocol(WebSocketServerProtocol):
     @property
     def site(self) -> str:
         return self._site
+
+    @property
+    def user(self) -> str:
+        return self._user
 
     def listens(self, channel: str) -> bool:
         return channel in self._session.channels
@@ -213,11 +218,11 @@ class ClientFactory(WebSocketServerFactory):
     def full(self) -> bool:
         return len(self._clients) >= self._limits.clients
 
-    def for_site(self, site: str) -> "SiteClientFactory":
-        return SiteClientFactory(self, site)
+    def for_site(self, site: str, user: str = "") -> "SiteClientFactory":
+        return SiteClientFactory(self, site, user)
 
-    def build(self, site: str) -> ClientProtocol:
-        protocol = ClientProtocol(self._calls, site, self._limits)
+    def build(self, site: str, user: str = "") -> ClientProtocol:
+        protocol = ClientProtocol(self._calls, site, user, self._limits)
         protocol.factory = self
         self._clients.add(protocol)
         protocol.is_closed.addBoth(lambda _: self._clients.discard(protocol))
@@ -237,6 +242,7 @@ class SiteClientFactory:
 
     _factory: ClientFactory
     _site: str
+    _user: str
 
     def buildProtocol(self, addr: object) -> ClientProtocol:
-        return self._factory.build(self._site)
+        return self._factory.build(self._site, self._user)

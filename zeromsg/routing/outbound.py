@@ -14,7 +14,7 @@ from zeromsg.crypto.keys import PrivateKey
 from zeromsg.crypto.signing import message_text as signed_text
 from zeromsg.crypto.signing import sign
 from zeromsg.errors import BadKey, ClientError, Unreachable
-from zeromsg.interfaces import Answer, Entropy, IPeerLink, IPeers, ISites, IUsers, Wall
+from zeromsg.interfaces import Answer, Entropy, IPeerLink, IPeers, ISites, IUser, Wall
 from zeromsg.policy.fanout import choose
 from zeromsg.policy.recorder import Recorder
 from zeromsg.policy.rules import Rules
@@ -44,6 +44,7 @@ _NONCE_BYTES = 10
 class Draft:
     """What a client wants to say. privatekey: None, False, "stored" or a WIF text."""
 
+    user: IUser
     site: str
     message: Any
     privatekey: Any = None
@@ -96,7 +97,6 @@ class Outbound:
         self,
         *,
         sites: ISites,
-        users: IUsers,
         states: Callable[[str], SiteState[Origin]],
         seen: Seen,
         recorder: Recorder,
@@ -113,7 +113,6 @@ class Outbound:
         raw_limit: int,
     ) -> None:
         self._sites = sites
-        self._users = users
         self._states = states
         self._seen = seen
         self._recorder = recorder
@@ -343,12 +342,12 @@ class Outbound:
         if wanted is None:
             return None, None
         if wanted is False:
-            cert = self._users.certificate(draft.site)
+            cert = draft.user.certificate(draft.site)
             if cert is not None and cert.issuer not in rules.cert_signers:
                 cert = None
-            return self._users.auth_key(draft.site), cert
+            return draft.user.auth_key(draft.site), cert
         if wanted == STORED:
-            key = self._users.site_key(draft.site)
+            key = draft.user.site_key(draft.site)
             if key is None:
                 raise ClientError("denied", f"this node has no key of the site {draft.site}")
             return key, None

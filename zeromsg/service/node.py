@@ -36,10 +36,12 @@ from zeromsg.routing.history import History
 from zeromsg.routing.inbound import Inbound, Origin
 from zeromsg.routing.info import NodeFacts, site_info
 from zeromsg.routing.joining import Joining, complete
+from zeromsg.routing.message_commands import MessageCommands
 from zeromsg.routing.outbound import Outbound
 from zeromsg.routing.relay import Relay
 from zeromsg.routing.replies import Replies
 from zeromsg.routing.requests import Requests
+from zeromsg.routing.site_commands import SiteCommands
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.service.config import Settings
 from zeromsg.store.database import Ban, Database
@@ -166,7 +168,6 @@ class Node:
         )
         outbound = Outbound(
             sites=self.sites,
-            users=users,
             states=self._state,
             seen=self.seen,
             recorder=self.recorder,
@@ -182,17 +183,24 @@ class Node:
             entropy=edges.entropy,
             raw_limit=settings.peers.raw_limit,
         )
-        self.commands = Commands(
+        message_commands = MessageCommands(
             sites=self.sites,
-            users=users,
-            store=database,
             delivery=self.delivery,
             outbound=outbound,
             site_peers=self.site_peers,
             recorder=self.recorder,
             history=history,
-            facts=self._facts,
             wall=edges.wall,
+        )
+        site_commands = SiteCommands(
+            sites=self.sites,
+            store=database,
+            delivery=self.delivery,
+            site_peers=self.site_peers,
+            facts=self._facts,
+        )
+        self.commands = Commands(
+            users, self.delivery, (message_commands.table(), site_commands.table())
         )
         self._saving = LoopingCall(self._every_second)
         self._reloading = LoopingCall(self._reload)
@@ -312,10 +320,12 @@ class Node:
         ]
         if site is None or not clients:
             return
-        info = site_info(site, self.users, len(self.site_peers.members(address)))
-        head = event_head("setSiteInfo", dump_compact(info))
+        peers = len(self.site_peers.members(address))
         for client in clients:
-            client.push(head)
+            user = self.users.get(client.user)
+            if user is not None:
+                info = site_info(site, user, peers)
+                client.push(event_head("setSiteInfo", dump_compact(info)))
 
     def _handshake(self, remote: PeerAddress) -> Handshake:
         return Handshake(

@@ -1,44 +1,28 @@
-"""Who the node's user is: a master seed, a key for each site, certificates.
+"""The node's users, as ZeroNet keeps them in `users.json`.
 
-The file is ZeroNet's `users.json`, so one of a ZeroNet node can be put in its
-place. Like ZeroNet we act as the first user in it; other users, and members we
-do not know, stay as they are. Keys of sites follow from the seed, so they are
-written only where ZeroNet needs them: in entries that hold something else too.
+The file is ZeroNet's, so one of a ZeroNet node can be put in its place. Like
+ZeroNet the node acts as the first user in it unless told otherwise.
 
 The file is secret: mode 0600, in a folder of mode 0700 where we make it. It is
 replaced in one step, so that a crash leaves the old file or the new one. No
 error and no log entry carries a key.
-Source: ZeroNet peer protocol, section 13.
 """
 
-import copy
-import functools
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
-
-import attrs
+from typing import Any
 
 from zeromsg.crypto import derivation
-from zeromsg.crypto.cert import Certificate
-from zeromsg.crypto.keys import PrivateKey
-from zeromsg.errors import BadKey, ClientError, ConfigError
+from zeromsg.errors import ConfigError
+from zeromsg.store.user import BrokenUser, User
 
 _Json = dict[str, Any]
 
 
-@attrs.frozen
-class OwnedCertificate:
-    """A certificate together with the key it speaks for."""
-
-    certificate: Certificate
-    key: PrivateKey
-
-
 class Users:
-    """The first user of a `users.json`, which is made if it is missing.
+    """All users of a `users.json`, which is made with one user if it is missing.
 
     entropy: makes the master seed of a new user.
     Raises ConfigError, naming the file and the reason, if it cannot be read,
@@ -60,198 +44,28 @@ class Users:
             }
             self._write(document)
         self._document = document
-        self._master_address, self._user = next(iter(document.items()))
-        self._check_user()
-
-    @property
-    def master_address(self) -> str:
-        """What the user is filed under. It names the user to nobody else."""
-        return self._master_address
-
-    @property
-    def master_seed(self) -> str:
-        """64 hex digits from which all keys follow: as secret as any of them."""
-        seed: str = self._user["master_seed"]
-        return seed
-
-    def auth_key(self, site: str) -> PrivateKey:
-        """The key the user signs with on a site: the selected certificate's, or the site's own."""
-        owned = self._selected(site)
-        return self._plain_key(site) if owned is None else owned.key
-
-    def auth_address(self, site: str) -> str:
-        """The address of `auth_key`."""
-        return self.auth_key(site).address
-
-    # Keys of sites the user owns
-
-    def site_key(self, site: str) -> PrivateKey | None:
-        """The site's own key, if the user has it."""
-        return self._key_in(self._entry(site), "privatekey")
-
-    def set_site_key(self, site: str, key: PrivateKey) -> None:
-        """Keep a site's own key; whether it may sign for the site, its content.json decides."""
-        self._change_entry(site, "privatekey", key.wif)
-
-    # Certificates
-
-    def certificate(self, site: str) -> Certificate | None:
-        """The certificate selected for a site."""
-        owned = self._selected(site)
-        return None if owned is None else owned.certificate
-
-    def certificates(self) -> dict[str, OwnedCertificate]:
-        """All certificates, by domain."""
-        return {domain: self._owned(domain) for domain in self._user.get("certs", {})}
-
-    def add_certificate(
-        self, site: str, certificate: Certificate, *, replace: bool = False
-    ) -> Literal["added", "unchanged", "conflict"]:
-        """Keep a certificate for the user's present auth address on a site.
-
-        It is filed under its issuer, and not selected. Where another one is
-        filed there, nothing changes unless `replace`, and the answer is
-        "conflict": ask the person. The issuer's signature is not checked.
-        """
-        key = self.auth_key(site)
-        filed = {
-            "auth_address": key.address,
-            "auth_privatekey": key.wif,
-            "auth_type": certificate.auth_type,
-            "auth_user_name": certificate.auth_user_name,
-            "cert_sign": certificate.cert_sign,
-        }
-        present = self._user.get("certs", {}).get(certificate.issuer)
-        if present is not None:
-            if all(present.get(name) == value for name, value in filed.items()):
-                return "unchanged"
-            if not replace:
-                return "conflict"
-
-        def change(user: _Json) -> None:
-            user.setdefault("certs", {})[certificate.issuer] = filed
-
-        self._change(change)
-        return "added"
-
-    def set_certificate(self, site: str, domain: str | None) -> None:
-        """Select a certificate for a site by its domain; None or "" selects none.
-
-        ClientError if there is none of that domain.
-        """
-        if domain and domain not in self._user.get("certs", {}):
-            raise ClientError("invalid", f"no certificate of {domain[:80]}")
-        if domain or "cert" in self._entry(site):
-            self._change_entry(site, "cert", domain or None)
-
-    # Reading what the document holds
-
-    def _entry(self, site: str) -> _Json:
-        entry: _Json = self._user.get("sites", {}).get(site, {})
-        return entry
-
-    def _plain_key(self, site: str) -> PrivateKey:
-        # A file made by other software may hold another key than the seed's:
-        # pages know the user by it.
-        key = self._key_in(self._entry(site), "auth_privatekey")
-        return key or derivation.auth_key(self.master_seed, site)
-
-    def _key_in(self, entry: _Json, member: str) -> PrivateKey | None:
-        wif = entry.get(member)
-        return _key_of(wif) if wif else None
-
-    def _selected(self, site: str) -> OwnedCertificate | None:
-        domain = self._entry(site).get("cert")
-        if domain is None or domain not in self._user.get("certs", {}):
-            return None  # as in ZeroNet, where the selected certificate is gone
-        return self._owned(domain)
-
-    def _owned(self, domain: str) -> OwnedCertificate:
-        filed = self._user["certs"][domain]
-        certificate = Certificate(
-            filed["auth_type"], filed["auth_user_name"], domain, filed["cert_sign"]
-        )
-        return OwnedCertificate(certificate, _key_of(filed["auth_privatekey"]))
-
-    # Checking it, once, so that nothing above can fail
-
-    def _check_user(self) -> None:
-        user, name = self._user, self._master_address
-        seed = user.get("master_seed")
-        if not isinstance(seed, str):
-            raise self._broken(f"{name}: master_seed is missing")
-        try:
-            if derivation.master_address(seed) != name:
-                raise self._broken(f"{name}: master_seed belongs to another address")
-            derivation.child_key(seed, 0)
-        except BadKey as error:
-            raise self._broken(f"{name}: master_seed: {error}") from None
-        for site, entry in self._objects("sites"):
-            self._check_texts(f"sites: {site}", entry, "auth_address", "cert", optional=True)
-            self._check_key(f"sites: {site}", entry, "privatekey")
-            self._check_key(f"sites: {site}", entry, "auth_privatekey", "auth_address")
-        for domain, filed in self._objects("certs"):
-            members = ("auth_address", "auth_privatekey", "auth_type", "auth_user_name")
-            self._check_texts(f"certs: {domain}", filed, *members, "cert_sign")
-            self._check_key(f"certs: {domain}", filed, "auth_privatekey", "auth_address")
+        self._users: dict[str, User] = {}
+        for name, data in document.items():
             try:
-                self._owned(domain)
-            except ValueError as error:
-                raise self._broken(f"certs: {domain}: {error}") from None
-            except BadKey as error:  # an empty key, which only a site may have
-                raise self._broken(f"certs: {domain}: auth_privatekey: {error}") from None
+                self._users[name] = User(name, data, self._save)
+            except BrokenUser as problem:
+                if not self._users:
+                    raise self._broken(str(problem)) from None
+                # Others than the first may be of software that we do not know.
 
-    def _objects(self, member: str) -> list[tuple[str, _Json]]:
-        objects = self._user.get(member, {})
-        if not isinstance(objects, dict) or not all(
-            isinstance(entry, dict) for entry in objects.values()
-        ):
-            raise self._broken(f"{member} is not an object of objects")
-        return list(objects.items())
+    @property
+    def default(self) -> User:
+        """The first user in the file."""
+        return next(iter(self._users.values()))
 
-    def _check_texts(self, where: str, entry: _Json, *members: str, optional: bool = False) -> None:
-        for member in members:
-            value = entry.get(member)
-            if not (isinstance(value, str) or (optional and value is None)):
-                raise self._broken(f"{where}: {member} is no text")
+    def get(self, name: str) -> User | None:
+        """The user of a master address; "" names the default one."""
+        return self._users.get(name) if name else self.default
 
-    def _check_key(self, where: str, entry: _Json, member: str, address: str = "") -> None:
-        """Check a key that may be missing, and that its address, where one stands, is its own."""
-        wif = entry.get(member)
-        if wif is None or wif == "":  # ZeroNet's way to forget a key
-            return
-        if not isinstance(wif, str):
-            raise self._broken(f"{where}: {member} is no text")
-        try:
-            key = _key_of(wif)
-        except BadKey as error:
-            raise self._broken(f"{where}: {member}: {error}") from None
-        if entry.get(address, key.address) != key.address:
-            raise self._broken(f"{where}: {member} belongs to another address than {address}")
-
-    # Changing it
-
-    def _change_entry(self, site: str, member: str, value: str | None) -> None:
-        """Set a member of a site's entry, or remove it."""
-
-        def change(user: _Json) -> None:
-            entry = user.setdefault("sites", {}).setdefault(site, {})
-            if not entry.get("auth_privatekey"):
-                # ZeroNet fails on an entry without them.
-                key = derivation.auth_key(self.master_seed, site)
-                entry |= {"auth_address": key.address, "auth_privatekey": key.wif}
-            if value is None:
-                entry.pop(member, None)
-            else:
-                entry[member] = value
-
-        self._change(change)
-
-    def _change(self, change: Callable[[_Json], None]) -> None:
-        document = copy.deepcopy(self._document)
-        change(document[self._master_address])
+    def _save(self, name: str, data: _Json) -> None:
+        document = {**self._document, name: data}
         self._write(document)
-        self._document, self._user = document, document[self._master_address]
+        self._document = document
 
     # The file
 
@@ -307,9 +121,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@functools.lru_cache(maxsize=512)
-def _key_of(wif: str) -> PrivateKey:
-    """Cached: a user signs every message on a site with the same key."""
-    return PrivateKey.from_wif(wif)

@@ -58,9 +58,10 @@ class MemoryClient:
     answers: messages that it replies to, with the reply.
     """
 
-    def __init__(self, node: Node, site: str, verdict: str | None) -> None:
+    def __init__(self, node: Node, site: str, verdict: str | None, user: str = "") -> None:
         self._node = node
         self._site = site
+        self._user = user
         self._session = Session()
         self._verdict = verdict
         self._last_id = 0
@@ -73,6 +74,10 @@ class MemoryClient:
     @property
     def site(self) -> str:
         return self._site
+
+    @property
+    def user(self) -> str:
+        return self._user
 
     def listens(self, channel: str) -> bool:
         return channel in self._session.channels
@@ -333,7 +338,7 @@ class Network:
         self._keys[key.address] = key
         for number in range(len(self.nodes)) if holders is None else holders:
             member = self.nodes[number]
-            member.users.set_site_key(key.address, key)
+            member.users.default.set_site_key(key.address, key)
             member.node.add_site(key.address, folder, SIZE_LIMIT)
         return key.address
 
@@ -348,9 +353,15 @@ class Network:
         node.joining.try_all()
         self.advance(SETTLE_SECONDS)
 
-    def client(self, number: int, site: str, verdict: str | None = "peerValid") -> MemoryClient:
-        """A client of a node. verdict: what it says of each message, or None for nothing."""
+    def client(
+        self, number: int, site: str, verdict: str | None = "peerValid", user: str = ""
+    ) -> MemoryClient:
+        """A client of a node.
+
+        verdict: what it says of each message, or None for nothing.
+        user: master address of the user it acts for, the default one if "".
+        """
         node = self.nodes[number].node
-        client = MemoryClient(node, site, verdict)
+        client = MemoryClient(node, site, verdict, user)
         node.commands.client_opened(client)
         return client
