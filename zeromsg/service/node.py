@@ -30,6 +30,7 @@ from zeromsg.policy.shedding import PAUSE_SECONDS, Shedding
 from zeromsg.policy.site_state import SiteState
 from zeromsg.routing.blame import Blame
 from zeromsg.routing.commands import Commands
+from zeromsg.routing.crypt_commands import CryptCommands
 from zeromsg.routing.deadlines import Deadlines
 from zeromsg.routing.delivery import Delivery
 from zeromsg.routing.history import History
@@ -199,9 +200,9 @@ class Node:
             site_peers=self.site_peers,
             facts=self._facts,
         )
-        self.commands = Commands(
-            users, self.delivery, (message_commands.table(), site_commands.table())
-        )
+        crypt_commands = CryptCommands(edges.entropy, edges.clock)
+        tables = (message_commands.table(), site_commands.table(), crypt_commands.table())
+        self.commands = Commands(users, self.delivery, tables)
         self._saving = LoopingCall(self._every_second)
         self._reloading = LoopingCall(self._reload)
         self._looking = LoopingCall(self._look)
