@@ -31,6 +31,7 @@ from zeromsg.policy.signers import Signers
 from zeromsg.policy.site_state import SiteState
 from zeromsg.routing.blame import Blame
 from zeromsg.routing.commands import Commands
+from zeromsg.routing.crypt_commands import CryptCommands
 from zeromsg.routing.deadlines import Deadlines
 from zeromsg.routing.delivery import Delivery
 from zeromsg.routing.drafts import Drafts
@@ -220,15 +221,13 @@ class Node:
             site_peers=self.site_peers,
             facts=self._facts,
         )
-        self.commands = Commands(
-            users,
-            self.delivery,
-            (
-                message_commands.table(),
-                SecrecyCommands(self.secrecy).table(),
-                site_commands.table(),
-            ),
+        tables = (
+            message_commands.table(),
+            SecrecyCommands(self.secrecy).table(),
+            site_commands.table(),
+            CryptCommands(edges.entropy, edges.clock).table(),
         )
+        self.commands = Commands(users, self.delivery, tables)
         self._saving = LoopingCall(self._every_second)
         self._reloading = LoopingCall(self._reload)
         self._looking = LoopingCall(self._look)
