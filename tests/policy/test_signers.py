@@ -4,8 +4,7 @@ import random
 
 import pytest
 
-from zeromsg.crypto.keys import PrivateKey
-from zeromsg.crypto.sealing import compressed
+from zeromsg.crypto.keys import PrivateKey, compressed
 from zeromsg.errors import BadKey
 from zeromsg.policy.signers import ADDRESSES_LIMIT, NOTED_SECONDS, Signers
 from zeromsg.store.database import Database

@@ -380,7 +380,7 @@ def test_one_may_seal_to_oneself(three):
         (PrivateKey(b"\6" * 32).address, "was seen on this site"),
         ("not an address", "is no public key, address or user ID"),
         ("", "is no public key, address or user ID"),
-        ("02" + "ff" * 32, "this is no public key"),
+        ("02" + "ff" * 32, "is no point of the curve"),
         (7, "a recipient is a text"),
         (True, "a recipient is a text"),
         ([], "names no recipient"),

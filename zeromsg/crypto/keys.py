@@ -1,9 +1,10 @@
 """Private keys, public keys and addresses on secp256k1.
 
 This is the only module that knows the curve libraries; the others deal in
-bytes. Signing and points are libsecp256k1's. Where a lasting secret meets a
-stranger's point it is OpenSSL, ten times slower, whose time does not depend on
-the secret. Formats:
+bytes. Signing, points and its own kind of ECDH are libsecp256k1's. Where a
+format wants the plain X coordinate of a lasting secret times a stranger's
+point it is OpenSSL, ten times slower, whose time does not depend on the
+secret. Formats:
 - a private key is WIF, Base58Check of 0x80, 32 bytes and, for a compressed
   key, 0x01; or 64 hex digits where a seed is meant;
 - a public key is 04 and 64 bytes (uncompressed, ZeroNet's own habit) or 02/03
@@ -131,6 +132,18 @@ class PrivateKey:
             raise BadKey("this public key is no point of the curve") from None
         return self._exchange_key.exchange(ec.ECDH(), point)
 
+    def agreed_secret(self, public_key: bytes) -> bytes:
+        """ECDH as libsecp256k1 does it: SHA-256 of the common point in its compressed form.
+
+        In constant time as well, and faster; which of the two is used, a format
+        decides. BadKey for a bad public key.
+        """
+        _check_point(public_key)
+        try:
+            return self._curve_key.ecdh(public_key)
+        except ValueError:
+            raise BadKey("this public key is no point of the curve") from None
+
     def sign_digest(self, digest: bytes) -> bytes:
         """Sign 32 bytes: header, r and s, 65 bytes, the same each time (RFC 6979), low s."""
         signed = self._curve_key.sign_recoverable(digest, hasher=None)
@@ -148,6 +161,11 @@ def agree_once(public_key: bytes, entropy: Entropy) -> tuple[bytes, bytes]:
     once = PrivateKey.generate(entropy)
     # One use of the secret: its time tells nobody anything.
     return once.public_key, point.multiply(once.secret).format(compressed=False)[1:33]
+
+
+def compressed(public_key: bytes) -> bytes:
+    """The 33-byte form of a public key. BadKey for a bad one."""
+    return _point(public_key).format(compressed=True)
 
 
 def is_public_key(data: bytes) -> bool:

@@ -29,13 +29,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import attrs
-import coincurve
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from zeromsg.crypto.keys import Entropy, PrivateKey
+from zeromsg.crypto.keys import Entropy, PrivateKey, compressed
 from zeromsg.errors import BadKey
 from zeromsg.wire import json_text
 
@@ -104,17 +103,12 @@ class OwnKey:
 
     def hint(self, point: bytes, hidden: bool) -> bytes:
         if hidden:
-            return _hidden_hint(self._secret(point), point)
-        return _open_hint(point, self._public())
+            return _hidden_hint(self.key.agreed_secret(point), point)
+        return _open_hint(point, self.key.compressed_public_key)
 
     def wrapping_key(self, point: bytes) -> bytes:
-        return _derive(self._secret(point), point + self._public(), _WRAP, KEY_BYTES)
-
-    def _public(self) -> bytes:
-        return compressed(self.key.public_key)
-
-    def _secret(self, point: bytes) -> bytes:
-        return shared_secret(self.key, point)
+        secret = self.key.agreed_secret(point)
+        return _derive(secret, point + self.key.compressed_public_key, _WRAP, KEY_BYTES)
 
 
 @attrs.frozen
@@ -152,19 +146,6 @@ class Opened:
     value: Any
 
 
-def compressed(public_key: bytes) -> bytes:
-    """The 33-byte form of a public key. Raises BadKey for what is no point of the curve."""
-    try:
-        return coincurve.PublicKey(public_key).format()
-    except ValueError:
-        raise BadKey("this is no public key") from None
-
-
-def shared_secret(key: PrivateKey, point: bytes) -> bytes:
-    """SHA-256 of the common point in its compressed form, as libsecp256k1 computes it."""
-    return coincurve.PrivateKey(key.secret).ecdh(point)
-
-
 # Sealing
 
 
@@ -187,7 +168,7 @@ def seal(
     if not 0 < len(readers) <= RECIPIENT_LIMIT:
         raise ValueError(f"there must be 1 to {RECIPIENT_LIMIT} recipients")
     ephemeral = PrivateKey.generate(entropy)
-    point = compressed(ephemeral.public_key)
+    point = ephemeral.compressed_public_key
     content_key = entropy(KEY_BYTES)
     entries = [_entry(reader, ephemeral, point, content_key, hidden) for reader in readers]
     entries += [entropy(_ENTRY_BYTES) for _ in range(_padded_count(len(entries)) - len(entries))]
@@ -220,7 +201,7 @@ def _entry(
         hint, key = reader.hint(point, hidden), reader.wrapping_key(point)
     else:
         public_key = reader.public_key
-        secret = shared_secret(ephemeral, public_key)
+        secret = ephemeral.agreed_secret(public_key)
         hint = _hidden_hint(secret, point) if hidden else _open_hint(point, public_key)
         key = _derive(secret, point + public_key, _WRAP, KEY_BYTES)
     return hint + ChaCha20Poly1305(key).encrypt(_NONCE, content_key, None)

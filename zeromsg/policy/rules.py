@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from zeromsg.crypto.sealing import compressed
+from zeromsg.crypto.keys import compressed
 from zeromsg.errors import BadKey
 from zeromsg.policy.filters import BadFilter, Filter
 from zeromsg.policy.program import BadProgram, Program

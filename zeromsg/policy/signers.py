@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from zeromsg.crypto.sealing import compressed
+from zeromsg.crypto.keys import compressed
 
 SIGNERS_LIMIT = 5000
 """Addresses remembered of a site."""
