@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -226,3 +228,50 @@ def test_garbage_against_a_group_dies_at_the_first_hop(club: Line) -> None:
     for node in (club.first, club.last):
         assert node.status()["messages"]["refused"] == {}
         assert node.status()["sealed"]["tried"] <= 20
+
+
+# The command line
+
+
+def zeromsg(node: RunningNode, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "zeromsg.cli", *arguments, "--config", str(node.config)],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_from_the_shell(line: Line) -> None:
+    line.bob.ask("peerBroadcast", {"message": "I am here", "privatekey": False})
+    bob = line.alice.wait_for_message("I am here")["signed_by"]
+    for node in (line.first, line.last):
+        assert zeromsg(node, "key", "add", "us", text="our secret phrase\n").returncode == 0
+    listener = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "zeromsg.cli", "listen", line.site, "--json", "--count", "2"),
+            *("--key", "us", "--config", str(line.last.config), "--seconds", "30"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(lambda: line.last.site(line.site)["clients"] == 2, 20, "the listener is there")
+        message = ("broadcast", line.site, json.dumps(MOVE), "--field", "move")
+        sent = zeromsg(line.first, *message, "--encrypt-to", bob, "--sign", "user")
+        assert sent.returncode == 0, sent.stderr
+        sent = zeromsg(line.first, *message, "--key", "us", "--hidden")
+        assert sent.returncode == 0, sent.stderr
+        output, _ = listener.communicate(timeout=40)
+    finally:
+        listener.kill()
+    first, second = map(json.loads, output.splitlines())
+    assert (first["message"], first["encrypted"]["by"]) == (MOVE, "auth")
+    assert (second["message"], second["encrypted"]["by"]) == (MOVE, "key")
+    refused = zeromsg(line.first, *message[:3], "--encrypt-to", "nobody@zeroid.bit")
+    assert refused.returncode == 1
+    assert "no signed message of nobody@zeroid.bit" in refused.stderr
+    refused = zeromsg(line.first, *message[:3], "--key", "nothing")
+    assert refused.returncode == 2
+    assert "there is no key named 'nothing'" in refused.stderr

@@ -16,6 +16,7 @@ _MODULES = {
     "bans": "operating",
     "broadcast": "messages",
     "demo": "demo",
+    "key": "key",
     "listen": "listen",
     "rules": "rules",
     "run": "run",

@@ -1,6 +1,7 @@
 """`zeromsg listen`: print a site's messages as they come, judge and answer them."""
 
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from zeromsg.cli.options import (
+    data_dir_option,
     json_option,
     json_or_text,
     node_options,
@@ -20,6 +22,7 @@ from zeromsg.cli.options import (
     site_argument,
 )
 from zeromsg.cli.output import emit, sender, shown
+from zeromsg.cli.sealing import give_keys, key_option, key_texts
 from zeromsg.cli.working import connected, hush, sleep, work
 from zeromsg.client import Client, NodeUnreachable
 from zeromsg.errors import ZeromsgError
@@ -66,7 +69,9 @@ _VERDICTS = {
     metavar="FILE",
     help="Append messages to a file too, as lines of JSON.",
 )
+@key_option
 @node_options
+@data_dir_option
 @json_option
 @click.pass_context
 def listen(
@@ -77,8 +82,10 @@ def listen(
     verdict: str,
     reply: str | None,
     record: Path | None,
+    key: Sequence[str],
     node: str | None,
     config: Path | None,
+    data_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Print the messages of a site until Ctrl-C.
@@ -86,10 +93,11 @@ def listen(
     When the node restarts, it is connected again.
     """
     url = node_url(node, settings_of(config))
+    keys = key_texts(key, config, data_dir)
     hush()
     with ExitStack() as stack:
         file = stack.enter_context(record.open("a")) if record is not None else None
-        wanted = Wanted(count, _VERDICTS[verdict], reply, file, as_json)
+        wanted = Wanted(count, _VERDICTS[verdict], reply, file, as_json, keys)
 
         async def job(reactor: Any) -> int:
             return await _Listener(reactor, url, site, wanted).run(seconds)
@@ -102,6 +110,7 @@ class Wanted:
     """What is to be done with messages.
 
     verdict: the command that tells it, or None. reply: JSON or text, or None.
+    keys: shared keys to read with, by name.
     """
 
     count: int | None
@@ -109,6 +118,7 @@ class Wanted:
     reply: str | None
     record: TextIO | None
     as_json: bool
+    keys: Mapping[str, str]
 
 
 class _Listener:
@@ -164,6 +174,7 @@ class _Listener:
     async def _connected_once(self) -> None:
         async with connected(self._reactor, self._url, self._site, self._heard) as client:
             self._client = client
+            await give_keys(client, self._wanted.keys)
             await client.closed
 
     def _heard(self, cmd: str, params: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from zeromsg.cli.options import (
+    data_dir_option,
     json_option,
     message_argument,
     node_options,
@@ -17,6 +18,7 @@ from zeromsg.cli.options import (
     site_argument,
 )
 from zeromsg.cli.output import emit, printable, shown
+from zeromsg.cli.sealing import Sealing, give_keys, key_texts, sealing_options
 from zeromsg.cli.working import connected, hush, within, work
 
 ANSWER_SECONDS = 10.0
@@ -51,7 +53,9 @@ _timeout_option = click.option(
 @sign_option
 @_immediate_option
 @_timestamp_option
+@sealing_options
 @node_options
+@data_dir_option
 @json_option
 @click.pass_context
 def broadcast(
@@ -66,7 +70,9 @@ def broadcast(
     timestamp: bool,
     node: str | None,
     config: Path | None,
+    data_dir: Path | None,
     as_json: bool,
+    sealing: Sealing,
 ) -> None:
     """Send a message to a site's peers.
 
@@ -74,6 +80,7 @@ def broadcast(
     --ask, if none replied.
     """
     url = node_url(node, settings_of(config))
+    keys = key_texts((*sealing.key, *sealing.group_key), config, data_dir)
     params = {
         "message": message,
         "privatekey": privatekey,
@@ -82,12 +89,14 @@ def broadcast(
         "timestamp": timestamp,
         "broadcast": not ask,
         "timeout": timeout,
+        "encrypt": sealing.parameter(),
     }
     patience = ANSWER_SECONDS + (timeout if ask else 0)
     report = _report_replies if ask else _report_sent
 
     async def job(reactor: Any) -> int:
         async with connected(reactor, url, site) as client:
+            await give_keys(client, keys)
             result = await within(reactor, patience, client.call("peerBroadcast", params))
         return report(result, as_json)
 
@@ -128,7 +137,9 @@ def _report_replies(replies: Any, as_json: bool) -> int:
 @sign_option
 @_immediate_option
 @_timestamp_option
+@sealing_options
 @node_options
+@data_dir_option
 @json_option
 @click.pass_context
 def send(
@@ -143,7 +154,9 @@ def send(
     timestamp: bool,
     node: str | None,
     config: Path | None,
+    data_dir: Path | None,
     as_json: bool,
+    sealing: Sealing,
 ) -> None:
     """Send a message to one peer, and print its reply.
 
@@ -151,6 +164,7 @@ def send(
     clients of the node. What is no JSON is sent as text.
     """
     url = node_url(node, settings_of(config))
+    keys = key_texts((*sealing.key, *sealing.group_key), config, data_dir)
     params = {
         "ip": peer,
         "message": message,
@@ -159,10 +173,12 @@ def send(
         "immediate": immediate,
         "timestamp": timestamp,
         "timeout": timeout,
+        "encrypt": sealing.parameter(),
     }
 
     async def job(reactor: Any) -> int:
         async with connected(reactor, url, site) as client:
+            await give_keys(client, keys)
             waiting = client.call("peerSend", params)
             result = await within(reactor, timeout + ANSWER_SECONDS, waiting)
         if as_json:

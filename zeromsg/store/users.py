@@ -9,13 +9,13 @@ error and no log entry carries a key.
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from zeromsg.crypto import derivation
 from zeromsg.errors import ConfigError
+from zeromsg.store.private_file import write_private
 from zeromsg.store.user import BrokenUser, User
 
 _Json = dict[str, Any]
@@ -95,29 +95,11 @@ class Users:
     def _write(self, document: _Json) -> None:
         """Replace the file; when this returns the new one is on the disk."""
         text = json.dumps(document, indent=2)
-        fresh = self._path.with_name(f"{self._path.name}.new")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # One that a crash left behind may have another mode.
-            fresh.unlink(missing_ok=True)
-            file = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-            with os.fdopen(file, "w", encoding="ascii") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            fresh.replace(self._path)
-            _sync_folder(self._path.parent)
+            write_private(self._path, text)
         except OSError as error:
             raise self._broken(f"cannot be written: {error.strerror}") from error
 
     def _broken(self, reason: str) -> ConfigError:
         return ConfigError(f"{self._path}: {reason}")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename inside a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
