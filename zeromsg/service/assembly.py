@@ -127,7 +127,8 @@ class NodeService(Service):
             port = await self._listen(self._settings.peers.endpoint, PeerFactory(self.node.pool))
             self.node.peer_port = getattr(port.getHost(), "port", 0)
         self.node.start()
-        pages = Pages(_Gate(self.node, self._clients, self._token), secrets.token_bytes)
+        gate = _Gate(self.node, self._clients, self._token)
+        pages = Pages(gate, secrets.token_bytes, self._reactor.seconds)
         http = HttpSite(pages, timeout=60)
         http.displayTracebacks = False
         http.noisy = False
@@ -201,16 +202,19 @@ class _Gate:
     def origin_allowed(self, origin: str | None, host: str) -> bool:
         return origin_allowed(origin, host)
 
-    def key_of(self, site: str) -> str | None:
-        return self._node.key_of(site)
+    def user_of(self, address: str) -> str | None:
+        return self._node.user_of(address)
 
-    def site_of(self, key: str) -> str | None:
-        return self._node.site_of(key)
+    def key_of(self, site: str, user: str) -> str | None:
+        return self._node.key_of(site, user)
 
-    def upgrade(self, site: str) -> IResource | None:
+    def opens(self, key: str) -> tuple[str, str] | None:
+        return self._node.opens(key)
+
+    def upgrade(self, site: str, user: str, trusted: bool) -> IResource | None:
         if self._clients.full:
             return None
-        resource: IResource = WebSocketResource(self._clients.for_site(site))
+        resource: IResource = WebSocketResource(self._clients.for_site(site, user, trusted))
         return resource
 
     def title(self, site: str) -> str:
