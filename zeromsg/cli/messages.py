@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from zeromsg.cli.acting import as_options, key_for
 from zeromsg.cli.options import (
     json_option,
     message_argument,
@@ -51,6 +52,7 @@ _timeout_option = click.option(
 @sign_option
 @_immediate_option
 @_timestamp_option
+@as_options
 @node_options
 @json_option
 @click.pass_context
@@ -64,6 +66,8 @@ def broadcast(
     privatekey: Any,
     immediate: bool,
     timestamp: bool,
+    as_user: str | None,
+    data_dir: Path | None,
     node: str | None,
     config: Path | None,
     as_json: bool,
@@ -73,7 +77,8 @@ def broadcast(
     What is no JSON is sent as text. Exit code 1 if no peer got it or, with
     --ask, if none replied.
     """
-    url = node_url(node, settings_of(config))
+    settings = settings_of(config, data_dir)
+    url = node_url(node, settings)
     params = {
         "message": message,
         "privatekey": privatekey,
@@ -87,7 +92,8 @@ def broadcast(
     report = _report_replies if ask else _report_sent
 
     async def job(reactor: Any) -> int:
-        async with connected(reactor, url, site) as client:
+        key = await key_for(reactor, url, settings, site, as_user)
+        async with connected(reactor, url, site, key=key) as client:
             result = await within(reactor, patience, client.call("peerBroadcast", params))
         return report(result, as_json)
 
@@ -128,6 +134,7 @@ def _report_replies(replies: Any, as_json: bool) -> int:
 @sign_option
 @_immediate_option
 @_timestamp_option
+@as_options
 @node_options
 @json_option
 @click.pass_context
@@ -141,6 +148,8 @@ def send(
     privatekey: Any,
     immediate: bool,
     timestamp: bool,
+    as_user: str | None,
+    data_dir: Path | None,
     node: str | None,
     config: Path | None,
     as_json: bool,
@@ -150,7 +159,8 @@ def send(
     PEER is host:port, as messages from it show, or `self` for the other
     clients of the node. What is no JSON is sent as text.
     """
-    url = node_url(node, settings_of(config))
+    settings = settings_of(config, data_dir)
+    url = node_url(node, settings)
     params = {
         "ip": peer,
         "message": message,
@@ -162,7 +172,8 @@ def send(
     }
 
     async def job(reactor: Any) -> int:
-        async with connected(reactor, url, site) as client:
+        key = await key_for(reactor, url, settings, site, as_user)
+        async with connected(reactor, url, site, key=key) as client:
             waiting = client.call("peerSend", params)
             result = await within(reactor, timeout + ANSWER_SECONDS, waiting)
         if as_json:

@@ -168,13 +168,24 @@ class Prompts:
 
     def answer(self, id: str, choice: str | None) -> None:
         """The operator's answer; None for no. Raises ClientError."""
+        waiting = self._known(id)
+        if choice is not None and not _is_choice(waiting, choice):
+            raise _unlike(waiting)
+        self._settle(waiting, choice)
+
+    def only_choice(self, id: str) -> str:
+        """The answer where there is no other. Raises ClientError where there is a choice."""
+        waiting = self._known(id)
+        choices = waiting.question.choices
+        if waiting.question.kind != "confirm" or len(choices) != 1:
+            raise _unlike(waiting)
+        return choices[0].answer
+
+    def _known(self, id: str) -> _Waiting:
         waiting = self._waiting.get(id)
         if waiting is None:
             raise ClientError("invalid", "no such question waits, or no more")
-        if choice is not None and not _is_choice(waiting, choice):
-            choices = ", ".join(repr(each.answer) for each in waiting.question.choices)
-            raise ClientError("invalid", f"the answers to choose from are {choices}"[:1000])
-        self._settle(waiting, choice)
+        return waiting
 
     def _settle(self, waiting: _Waiting, choice: str | None) -> None:
         self._end(waiting.id)
@@ -194,6 +205,11 @@ class Prompts:
             }
             for waiting in self._waiting.values()
         ]
+
+
+def _unlike(waiting: _Waiting) -> ClientError:
+    choices = ", ".join(repr(each.answer) for each in waiting.question.choices)
+    return ClientError("invalid", f"the answers to choose from are {choices}"[:1000])
 
 
 def _is_for(waiting: _Waiting, page: IClient) -> bool:
