@@ -7,13 +7,14 @@ type checker then holds both sides to them without registration.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from twisted.internet.defer import Deferred
 
 from zeromsg.crypto.cert import Certificate
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.policy.rules import Rules
+from zeromsg.wire.client_messages import Answer as ClientAnswer
 from zeromsg.wire.client_messages import Call
 from zeromsg.wire.values import PeerAddress
 
@@ -147,12 +148,26 @@ class ISites(Protocol):
     def addresses(self) -> Sequence[str]: ...
 
 
+class IOwnedCertificate(Protocol):
+    """A certificate of a user, and the key that it speaks for."""
+
+    @property
+    def certificate(self) -> Certificate: ...
+
+    @property
+    def key(self) -> PrivateKey: ...
+
+
 class IUser(Protocol):
-    """Keys of a user of the node."""
+    """Keys and certificates of a user of the node."""
 
     @property
     def master_address(self) -> str:
         """What the user is filed under."""
+
+    @property
+    def name(self) -> str:
+        """What the operator calls the user, or "". Sites are not told."""
 
     def auth_address(self, site: str) -> str: ...
 
@@ -166,6 +181,21 @@ class IUser(Protocol):
 
     def certificate(self, site: str) -> Certificate | None:
         """The certificate chosen for the site."""
+
+    def certificates(self) -> Mapping[str, IOwnedCertificate]:
+        """All certificates, by domain."""
+
+    def add_certificate(
+        self, site: str, certificate: Certificate, *, replace: bool = False
+    ) -> Literal["added", "unchanged", "conflict"]:
+        """Keep one for the user's present auth address on a site, without choosing it.
+
+        "conflict": there is another one of its domain, and `replace` is not set.
+        Raises ClientError.
+        """
+
+    def set_certificate(self, site: str, domain: str | None) -> None:
+        """Choose one for a site by its domain; "" or None for none. Raises ClientError."""
 
 
 class IUsers(Protocol):
@@ -188,6 +218,13 @@ class IClient(Protocol):
     @property
     def user(self) -> str:
         """Master address of the user that it acts for; "" for the default one."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the node's own page opened it, where the person is who answers prompts.
+
+        Nothing that a site's own code says may be passed on through it.
+        """
 
     def listens(self, channel: str) -> bool: ...
 
@@ -217,6 +254,9 @@ class ICalls(Protocol):
 
     def called(self, client: IClient, call: Call) -> None:
         """Run a call; it answers through `client.respond`. Never raises."""
+
+    def answered(self, client: IClient, answer: ClientAnswer) -> None:
+        """Take a client's response to something that the node asked."""
 
 
 class IStore(Protocol):

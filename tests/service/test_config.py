@@ -16,6 +16,7 @@ from zeromsg.service.config import (
     Settings,
     SiteSettings,
     UiSettings,
+    UserSettings,
     describe,
     load,
     parse,
@@ -57,6 +58,7 @@ def test_the_defaults_are_the_documented_ones():
     assert settings.ui == UiSettings("tcp:43110:interface=127.0.0.1", (), 2000, 10485760, 4194304)
     assert settings.peers == PeerSettings("tcp:26552", (), 500, True, 65536, 10_000, 8388608)
     assert settings.log == LogSettings("text", "info")
+    assert settings.users == UserSettings(None)
     assert settings.sites == ()
 
 
@@ -86,6 +88,8 @@ def test_every_key_is_read():
         [log]
         format = "json"
         level = "debug"
+        [users]
+        passphrase_file = "secret"
         [[site]]
         address = "{SITE}"
         path = "/srv/site"
@@ -107,6 +111,7 @@ def test_every_key_is_read():
             8192,
         ),
         LogSettings("json", "debug"),
+        UserSettings(FOLDER / "secret"),
         (SiteSettings(SITE, Path("/srv/site"), 5), SiteSettings(OTHER_SITE, None, 10_000_000)),
     )
 
@@ -444,7 +449,7 @@ def test_the_example_has_every_key_and_no_other():
 
 def test_describe_gives_key_default_and_help():
     options = {option.key: option for option in describe()}
-    assert len(options) == len(describe()) == 18
+    assert len(options) == len(describe()) == 19
     assert options["peers.tls"].default == "true"
     assert options["ui.hosts"].default == "[]"
     assert options["ui.endpoint"].default == '"tcp:43110:interface=127.0.0.1"'

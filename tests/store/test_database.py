@@ -191,14 +191,28 @@ def test_acknowledged_messages_survive_a_kill(path):
 # Keys of sites
 
 
-def test_a_site_keeps_its_key(db):
-    draws = iter([b"\x01" * 32, b"\x02" * 32])
-    key = db.site_key(SITE, lambda count: next(draws)[:count])
+def test_a_user_keeps_the_key_of_a_site(db):
+    draws = iter([b"\x01" * 32, b"\x02" * 32, b"\x03" * 32])
+    key = db.client_key(SITE, "", lambda count: next(draws)[:count])
     assert key == "01" * 32
-    assert db.site_key(SITE, lambda count: pytest.fail("a key is made once")) == key
-    assert db.site_key(OTHER, lambda count: next(draws)) == "02" * 32
-    assert db.site_for_key(key) == SITE
-    assert db.site_for_key("03" * 32) is None
+    assert db.client_key(SITE, "", lambda count: pytest.fail("a key is made once")) == key
+    assert db.client_key(OTHER, "", lambda count: next(draws)) == "02" * 32
+    assert db.client_key(SITE, "1bob", lambda count: next(draws)) == "03" * 32
+    assert db.client_keys(SITE) == {"": "01" * 32, "1bob": "03" * 32}
+    assert db.client_keys(OTHER) == {"": "02" * 32}
+    assert db.client_keys("1" * 30) == {}
+
+
+def test_keys_of_the_first_schema_become_the_default_users(path, monkeypatch):
+    steps = database._MIGRATIONS
+    monkeypatch.setattr(database, "_MIGRATIONS", steps[:1])
+    db = Database(path)
+    db._change("INSERT INTO site_keys VALUES (?, ?)", (SITE, "0a" * 32))
+    db.close()
+    monkeypatch.setattr(database, "_MIGRATIONS", steps)
+    db = Database(path)
+    assert db.client_key(SITE, "", lambda count: pytest.fail("it is there")) == "0a" * 32
+    db.close()
 
 
 # Settings of users
@@ -303,7 +317,7 @@ def test_everything_survives_reopening(path):
     db = Database(path)
     db.add_seen([(digest(1), 1, 1.0)])
     db.queue_put(SITE, "aa", "{}", 1.0)
-    key = db.site_key(SITE, bytes)
+    key = db.client_key(SITE, "1bob", bytes)
     db.set_user_settings(SITE, "alice", {"a": 1})
     db.put_ban(Ban("ip:192.0.2.1", 1.0, 1, "rate"))
     db.saw_peer(SITE, "192.0.2.1:1", 1.0, True)
@@ -311,7 +325,7 @@ def test_everything_survives_reopening(path):
     db = Database(str(path))
     assert numbers(db.seen_since(0)) == [1]
     assert db.queue_sites() == [SITE]
-    assert db.site_for_key(key) == SITE
+    assert db.client_keys(SITE) == {"1bob": key}
     assert db.user_settings(SITE, "alice") == {"a": 1}
     assert [ban.identity for ban in db.bans()] == ["ip:192.0.2.1"]
     assert len(db.peers(SITE)) == 1

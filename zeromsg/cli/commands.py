@@ -15,6 +15,7 @@ from zeromsg.errors import ConfigError, ZeromsgError
 _MODULES = {
     "bans": "operating",
     "broadcast": "messages",
+    "confirm": "confirm",
     "demo": "demo",
     "key": "key",
     "listen": "listen",
@@ -23,6 +24,7 @@ _MODULES = {
     "send": "messages",
     "site": "site",
     "status": "status",
+    "user": "user",
     "why": "operating",
 }
 """In which module of this package each command is: only one is loaded, as a whole

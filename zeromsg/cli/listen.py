@@ -11,8 +11,8 @@ import click
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
+from zeromsg.cli.acting import as_options, key_for
 from zeromsg.cli.options import (
-    data_dir_option,
     json_option,
     json_or_text,
     node_options,
@@ -70,8 +70,8 @@ _VERDICTS = {
     help="Append messages to a file too, as lines of JSON.",
 )
 @key_option
+@as_options
 @node_options
-@data_dir_option
 @json_option
 @click.pass_context
 def listen(
@@ -82,25 +82,29 @@ def listen(
     verdict: str,
     reply: str | None,
     record: Path | None,
-    key: Sequence[str],
+    key_names: Sequence[str],
+    as_user: str | None,
+    data_dir: Path | None,
     node: str | None,
     config: Path | None,
-    data_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Print the messages of a site until Ctrl-C.
 
     When the node restarts, it is connected again.
     """
-    url = node_url(node, settings_of(config))
-    keys = key_texts(key, config, data_dir)
+    settings = settings_of(config, data_dir)
+    url = node_url(node, settings)
+    keys = key_texts(key_names, config, data_dir)
     hush()
     with ExitStack() as stack:
         file = stack.enter_context(record.open("a")) if record is not None else None
         wanted = Wanted(count, _VERDICTS[verdict], reply, file, as_json, keys)
 
         async def job(reactor: Any) -> int:
-            return await _Listener(reactor, url, site, wanted).run(seconds)
+            # Good for all connections: it stays the same while there is the user.
+            key = await key_for(reactor, url, settings, site, as_user)
+            return await _Listener(reactor, url, site, key, wanted).run(seconds)
 
         ctx.exit(work(job, interrupted=0))
 
@@ -122,7 +126,8 @@ class Wanted:
 
 
 class _Listener:
-    def __init__(self, reactor: Any, url: str, site: str, wanted: Wanted) -> None:
+    def __init__(self, reactor: Any, url: str, site: str, key: str | None, wanted: Wanted) -> None:
+        self._key = key
         self._reactor = reactor
         self._url = url
         self._site = site
@@ -172,7 +177,9 @@ class _Listener:
         return True
 
     async def _connected_once(self) -> None:
-        async with connected(self._reactor, self._url, self._site, self._heard) as client:
+        async with connected(
+            self._reactor, self._url, self._site, self._heard, self._key
+        ) as client:
             self._client = client
             await give_keys(client, self._wanted.keys)
             await client.closed

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
+from zeromsg.cli.acting import as_options, key_for
 from zeromsg.cli.options import (
-    data_dir_option,
     json_option,
     message_argument,
     node_options,
@@ -54,8 +54,8 @@ _timeout_option = click.option(
 @_immediate_option
 @_timestamp_option
 @sealing_options
+@as_options
 @node_options
-@data_dir_option
 @json_option
 @click.pass_context
 def broadcast(
@@ -68,9 +68,10 @@ def broadcast(
     privatekey: Any,
     immediate: bool,
     timestamp: bool,
+    as_user: str | None,
+    data_dir: Path | None,
     node: str | None,
     config: Path | None,
-    data_dir: Path | None,
     as_json: bool,
     sealing: Sealing,
 ) -> None:
@@ -79,7 +80,8 @@ def broadcast(
     What is no JSON is sent as text. Exit code 1 if no peer got it or, with
     --ask, if none replied.
     """
-    url = node_url(node, settings_of(config))
+    settings = settings_of(config, data_dir)
+    url = node_url(node, settings)
     keys = key_texts((*sealing.key, *sealing.group_key), config, data_dir)
     params = {
         "message": message,
@@ -95,7 +97,8 @@ def broadcast(
     report = _report_replies if ask else _report_sent
 
     async def job(reactor: Any) -> int:
-        async with connected(reactor, url, site) as client:
+        key = await key_for(reactor, url, settings, site, as_user)
+        async with connected(reactor, url, site, key=key) as client:
             await give_keys(client, keys)
             result = await within(reactor, patience, client.call("peerBroadcast", params))
         return report(result, as_json)
@@ -138,8 +141,8 @@ def _report_replies(replies: Any, as_json: bool) -> int:
 @_immediate_option
 @_timestamp_option
 @sealing_options
+@as_options
 @node_options
-@data_dir_option
 @json_option
 @click.pass_context
 def send(
@@ -152,9 +155,10 @@ def send(
     privatekey: Any,
     immediate: bool,
     timestamp: bool,
+    as_user: str | None,
+    data_dir: Path | None,
     node: str | None,
     config: Path | None,
-    data_dir: Path | None,
     as_json: bool,
     sealing: Sealing,
 ) -> None:
@@ -163,7 +167,8 @@ def send(
     PEER is host:port, as messages from it show, or `self` for the other
     clients of the node. What is no JSON is sent as text.
     """
-    url = node_url(node, settings_of(config))
+    settings = settings_of(config, data_dir)
+    url = node_url(node, settings)
     keys = key_texts((*sealing.key, *sealing.group_key), config, data_dir)
     params = {
         "ip": peer,
@@ -177,7 +182,8 @@ def send(
     }
 
     async def job(reactor: Any) -> int:
-        async with connected(reactor, url, site) as client:
+        key = await key_for(reactor, url, settings, site, as_user)
+        async with connected(reactor, url, site, key=key) as client:
             await give_keys(client, keys)
             waiting = client.call("peerSend", params)
             result = await within(reactor, timeout + ANSWER_SECONDS, waiting)

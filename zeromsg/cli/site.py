@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from zeromsg.cli.acting import asked_passphrase
 from zeromsg.cli.options import (
     config_option,
     data_dir_option,
@@ -21,10 +22,9 @@ from zeromsg.cli.working import hush, work
 from zeromsg.client import CallRefused, NodeUnreachable
 from zeromsg.errors import ConfigError, ContentRefused
 from zeromsg.policy.site_content import ROOT, parse_content
-from zeromsg.service.assembly import USERS_FILE
+from zeromsg.service.assembly import USERS_FILE, open_users
 from zeromsg.service.config import Settings
 from zeromsg.service.site_making import new_site, sign_site
-from zeromsg.store.users import Users
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -44,9 +44,10 @@ def new(
     folder: Path, title: str, config: Path | None, data_dir: Path | None, as_json: bool
 ) -> None:
     """Make a site of a directory: its key, its rules, its content.json."""
-    users_file = settings_of(config, data_dir).data_dir / USERS_FILE
+    settings = settings_of(config, data_dir)
+    users_file = settings.data_dir / USERS_FILE
     # Before the site, which would be nobody's if its key could not be kept.
-    users = Users(users_file, secrets.token_bytes).default
+    users = open_users(settings, asked_passphrase(settings)).default
     key = new_site(folder, title, secrets.token_bytes, time.time)
     try:
         users.set_site_key(key.address, key)
@@ -71,10 +72,11 @@ def new(
 @json_option
 def sign(folder: Path, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Sign a site's directory as it is now; a running node takes it up by itself."""
-    users_file = settings_of(config, data_dir).data_dir / USERS_FILE
+    settings = settings_of(config, data_dir)
+    users_file = settings.data_dir / USERS_FILE
     address = _address_of(folder)
     key = (
-        Users(users_file, secrets.token_bytes).default.site_key(address)
+        open_users(settings, asked_passphrase(settings)).default.site_key(address)
         if users_file.exists()
         else None
     )

@@ -30,13 +30,22 @@ class Context:
     site: str
     call_id: Any
 
+    @property
+    def trusted(self) -> bool:
+        """Whether the person calls, through the node's own page. See `IClient.trusted`."""
+        return self.client.trusted
+
 
 @attrs.frozen
 class Command:
-    """parameters: in the order in which they may be given by position."""
+    """parameters: in the order in which they may be given by position.
+
+    admin: only trusted connections may run it; the number of a call is no trust.
+    """
 
     parameters: Sequence[Parameter]
     run: Callable[..., Any]
+    admin: bool = False
 
 
 Table = Mapping[str, Command]

@@ -21,8 +21,9 @@ from zeromsg.routing.binding import Parameter, anything, bind, text
 from zeromsg.routing.calling import ANSWERED, Command, Context, Table
 from zeromsg.routing.delivery import Delivery
 from zeromsg.routing.message_commands import in_order
+from zeromsg.routing.prompts import Prompts
 from zeromsg.wire import names
-from zeromsg.wire.client_messages import Call, parameters
+from zeromsg.wire.client_messages import Answer, Call, parameters
 
 CALLS_LIMIT = 1000
 """Calls of one client that may wait for their result."""
@@ -36,9 +37,12 @@ class Commands:
 
     _log = Logger(observer=leveled)
 
-    def __init__(self, users: IUsers, delivery: Delivery, tables: Iterable[Table]) -> None:
+    def __init__(
+        self, users: IUsers, delivery: Delivery, prompts: Prompts, tables: Iterable[Table]
+    ) -> None:
         self._users = users
         self._delivery = delivery
+        self._prompts = prompts
         self._running: dict[IClient, set[Deferred[Any]]] = {}
         self._table: dict[str, Command] = {
             "as": Command(
@@ -56,9 +60,12 @@ class Commands:
     def client_opened(self, client: IClient) -> None:
         self._running[client] = set()
         self._delivery.opened(client)
+        self._prompts.opened(client)
 
     def client_closed(self, client: IClient) -> None:
         self._delivery.closed(client)
+        self._prompts.closed(client)
+        # Prompts that its calls wait for go with them.
         for running in self._running.pop(client, set()):
             running.cancel()
 
@@ -72,6 +79,9 @@ class Commands:
         else:
             self._answer(client, call.id, result)
 
+    def answered(self, client: IClient, answer: Answer) -> None:
+        self._prompts.answered(client, answer)
+
     def _context(self, client: IClient, call: Call) -> Context:
         user = self._users.get(client.user)
         if user is None:
@@ -84,6 +94,8 @@ class Commands:
         command = self._table.get(cmd)
         if command is None:
             return {"error": f"{names.UNKNOWN_COMMAND}{call.cmd[:100]}"}
+        if command.admin and not context.trusted:
+            raise ClientError("denied", f"You don't have permission to run {cmd}")
         order = in_order(cmd, call.positional) or command.parameters
         arguments = bind(cmd, order, call)
         if context.site != context.client.site and arguments.get("privatekey") is not None:

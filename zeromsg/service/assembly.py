@@ -7,6 +7,7 @@ import os
 import random
 import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -27,6 +28,7 @@ from twisted.python import usage
 from twisted.web.resource import IResource
 from twisted.web.server import Site as HttpSite
 
+from zeromsg.crypto.container import PASSPHRASE_LIMIT
 from zeromsg.errors import ConfigError, OurMistake
 from zeromsg.log import leveled, set_level
 from zeromsg.net.client_gate import origin_allowed
@@ -48,6 +50,8 @@ USERS_FILE = "users.json"
 TLS_FILE = "peer-tls.pem"
 LOCK_FILE = "lock"
 
+_PASSPHRASE_BYTES = 4 * PASSPHRASE_LIMIT + 2
+
 FAREWELL_SECONDS = 0.2
 """What clients have to hear that the node stops, before connections are cut."""
 
@@ -57,14 +61,17 @@ _EVERYWHERE = ("", "0.0.0.0", "::")
 class NodeService(Service):
     """A node with its sockets.
 
+    passphrase: of users.json, where somebody was asked for it; otherwise the
+    settings name a file that holds it.
     started: fires when all listeners are up, fails with ConfigError otherwise.
     """
 
     _log = Logger(observer=leveled)
     name = "zeromsg"
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(self, settings: Settings, reactor: Any, passphrase: str | None = None) -> None:
         self._settings = settings
+        self._passphrase = passphrase
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
         self._node: Node | None = None
@@ -87,7 +94,10 @@ class NodeService(Service):
         self._lock = lock_folder(data_dir)
         self._database = Database(data_dir / DATABASE_FILE)
         self._token = status_token(data_dir)
-        users = Users(data_dir / USERS_FILE, secrets.token_bytes)
+        users = open_users(settings, self._passphrase)
+        if settings.users.passphrase_file is not None and not users.sealed:
+            self._log.warn("users.json is under no passphrase yet: see `zeromsg user passphrase`")
+        self._passphrase = None
         self._node = Node(settings, self._edges(), self._database, users)
         self._clients = ClientFactory(
             self._reactor,
@@ -132,7 +142,8 @@ class NodeService(Service):
             port = await self._listen(self._settings.peers.endpoint, PeerFactory(self.node.pool))
             self.node.peer_port = getattr(port.getHost(), "port", 0)
         self.node.start()
-        pages = Pages(_Gate(self.node, self._clients, self._token), secrets.token_bytes)
+        gate = _Gate(self.node, self._clients, self._token)
+        pages = Pages(gate, secrets.token_bytes, self._reactor.seconds)
         http = HttpSite(pages, timeout=60)
         http.displayTracebacks = False
         http.noisy = False
@@ -206,16 +217,19 @@ class _Gate:
     def origin_allowed(self, origin: str | None, host: str) -> bool:
         return origin_allowed(origin, host)
 
-    def key_of(self, site: str) -> str | None:
-        return self._node.key_of(site)
+    def user_of(self, address: str) -> str | None:
+        return self._node.user_of(address)
 
-    def site_of(self, key: str) -> str | None:
-        return self._node.site_of(key)
+    def key_of(self, site: str, user: str) -> str | None:
+        return self._node.key_of(site, user)
 
-    def upgrade(self, site: str) -> IResource | None:
+    def opens(self, key: str) -> tuple[str, str] | None:
+        return self._node.opens(key)
+
+    def upgrade(self, site: str, user: str, trusted: bool) -> IResource | None:
         if self._clients.full:
             return None
-        resource: IResource = WebSocketResource(self._clients.for_site(site))
+        resource: IResource = WebSocketResource(self._clients.for_site(site, user, trusted))
         return resource
 
     def title(self, site: str) -> str:
@@ -253,17 +267,66 @@ def make_private_folder(folder: Path) -> None:
         raise ConfigError(f"cannot make {folder}: {problem.strerror}") from None
 
 
+class FolderInUse(ConfigError):
+    """Another process holds the data directory."""
+
+
 def lock_folder(folder: Path) -> IO[str]:
-    """Hold a data directory for this process alone; let go by closing. Raises ConfigError."""
+    """Hold a data directory for this process alone; let go by closing.
+
+    Raises FolderInUse, ConfigError.
+    """
     try:
         descriptor = os.open(folder / LOCK_FILE, os.O_WRONLY | os.O_CREAT, 0o600)
         file = os.fdopen(descriptor, "w")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise ConfigError(f"another node uses {folder} already") from None
+        raise FolderInUse(f"another node uses {folder} already") from None
     except OSError as problem:
         raise ConfigError(f"cannot use {folder}: {problem.strerror}") from None
     return file
+
+
+def open_users(settings: Settings, passphrase: str | None = None, *, create: bool = True) -> Users:
+    """The users of a data directory.
+
+    passphrase: goes before the file that the settings name. create: as `Users`
+    has it. Raises ConfigError.
+    """
+    if passphrase is None:
+        passphrase = configured_passphrase(settings)
+    path = settings.data_dir / USERS_FILE
+    return Users(path, secrets.token_bytes, passphrase, create=create)
+
+
+def configured_passphrase(settings: Settings) -> str | None:
+    """What `users.passphrase_file` holds, None where there is no such setting. Raises ConfigError.
+
+    A line break at the end belongs to the file and not to the passphrase.
+    """
+    path = settings.users.passphrase_file
+    return None if path is None else read_passphrase(path)
+
+
+def read_passphrase(path: Path) -> str:
+    """Raises ConfigError where a file cannot be read, holds none, or everybody may read it."""
+    try:
+        with path.open("rb") as file:
+            # systemd shows its credentials to one user by an access list, which
+            # looks like a mode for a group.
+            if os.fstat(file.fileno()).st_mode & stat.S_IRWXO:
+                raise ConfigError(f"{path}: everybody may read it: chmod o-rwx it")
+            text = file.read(_PASSPHRASE_BYTES + 1).decode()
+    except OSError as problem:
+        raise ConfigError(f"{path}: cannot be read: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: expected a passphrase as UTF-8 text") from None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not 0 < len(text) <= PASSPHRASE_LIMIT or "\n" in text:
+        raise ConfigError(
+            f"{path}: expected a passphrase of at most {PASSPHRASE_LIMIT} characters on one line"
+        )
+    return text
 
 
 def status_token(data_dir: Path) -> str:

@@ -4,7 +4,7 @@ Tests and the in-memory network build it with a fake clock and doubles of the
 edges; `service.assembly` adds the sockets.
 """
 
-import hmac
+import hashlib
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +30,7 @@ from zeromsg.policy.shedding import PAUSE_SECONDS, Shedding
 from zeromsg.policy.signers import Signers
 from zeromsg.policy.site_state import SiteState
 from zeromsg.routing.blame import Blame
+from zeromsg.routing.cert_commands import CertCommands
 from zeromsg.routing.commands import Commands
 from zeromsg.routing.crypt_commands import CryptCommands
 from zeromsg.routing.deadlines import Deadlines
@@ -41,6 +42,7 @@ from zeromsg.routing.info import NodeFacts, site_info
 from zeromsg.routing.joining import Joining, complete
 from zeromsg.routing.message_commands import MessageCommands
 from zeromsg.routing.outbound import Outbound
+from zeromsg.routing.prompts import Prompts
 from zeromsg.routing.recipients import Recipients
 from zeromsg.routing.relay import Relay
 from zeromsg.routing.replies import Replies
@@ -112,7 +114,8 @@ class Node:
             _ALPHABET[byte % len(_ALPHABET)] for byte in edges.entropy(12)
         )
         self._states: dict[str, SiteState[Origin]] = {}
-        self._keys: dict[str, str] = {}
+        self._keys: dict[tuple[str, str], str] = {}
+        self._opens: dict[bytes, tuple[str, str]] = {}
         self._checks = 0
         self.sites = Sites(settings.data_dir / SITES_FOLDER, edges.wall)
         self.scoring = Scoring()
@@ -221,13 +224,22 @@ class Node:
             site_peers=self.site_peers,
             facts=self._facts,
         )
+        self.prompts = Prompts(edges.clock, edges.entropy)
+        self.cert_commands = CertCommands(
+            sites=self.sites,
+            users=users,
+            delivery=self.delivery,
+            site_peers=self.site_peers,
+            prompts=self.prompts,
+        )
         tables = (
             message_commands.table(),
             SecrecyCommands(self.secrecy).table(),
             site_commands.table(),
+            self.cert_commands.table(),
             CryptCommands(edges.entropy, edges.clock).table(),
         )
-        self.commands = Commands(users, self.delivery, tables)
+        self.commands = Commands(users, self.delivery, self.prompts, tables)
         self._saving = LoopingCall(self._every_second)
         self._reloading = LoopingCall(self._reload)
         self._looking = LoopingCall(self._look)
@@ -250,7 +262,11 @@ class Node:
 
     def add_site(self, address: str, path: Path | None, size_limit: int) -> None:
         site = self.sites.add(address, path, size_limit)
-        self._keys[self.database.site_key(address, self._entropy)] = address
+        self.database.client_key(address, "", self._entropy)
+        for user, key in self.database.client_keys(address).items():
+            # A user of an earlier users.json may be gone.
+            if self.users.get(user) is not None:
+                self._know_key(address, user, key)
         self.delivery.restore(address)
         if site.rules is None:
             self._log.info("{site}: {why}", site=address, why=site.rules_problem)
@@ -389,16 +405,32 @@ class Node:
     def host_allowed(self, host: str) -> bool:
         return client_gate.host_allowed(host, self.ui[1], self.settings.ui.hosts)
 
-    def key_of(self, site: str) -> str | None:
-        return next((key for key, held in self._keys.items() if held == site), None)
+    def user_of(self, address: str) -> str | None:
+        """What connections call the user of a master address: "" for the default one."""
+        user = self.users.get(address) if address else None
+        if user is None:
+            return None
+        return "" if user is self.users.default else address
 
-    def site_of(self, key: str) -> str | None:
-        # Compared in constant time: a key must not be guessable piece by piece.
-        given = key.encode()
-        found = [
-            site for known, site in self._keys.items() if hmac.compare_digest(known.encode(), given)
-        ]
-        return found[0] if found else None
+    def key_of(self, site: str, user: str = "") -> str | None:
+        """The key by which clients act for a user on a site that is held; made on first use.
+
+        user: as `user_of` gives it.
+        """
+        if (site, "") not in self._keys or self.users.get(user) is None:
+            return None
+        if (site, user) not in self._keys:
+            self._know_key(site, user, self.database.client_key(site, user, self._entropy))
+        return self._keys[site, user]
+
+    def _know_key(self, site: str, user: str, key: str) -> None:
+        self._keys[site, user] = key
+        self._opens[_digest(key)] = (site, user)
+
+    def opens(self, key: str) -> tuple[str, str] | None:
+        """The site and user that a key belongs to."""
+        # By its hash: a key must not be guessable piece by piece from the time this takes.
+        return self._opens.get(_digest(key))
 
     def title(self, site: str) -> str:
         held = self.sites.get(site)
@@ -450,3 +482,7 @@ class Node:
             "clients": self.delivery.count(),
             "seen": len(self.seen),
         }
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

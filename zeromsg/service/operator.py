@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from zeromsg.errors import ClientError
+from zeromsg.errors import ClientError, ConfigError
 from zeromsg.policy.scoring import BAN_SECONDS, LONGEST_BAN
 from zeromsg.service.node import Node
+from zeromsg.service.user_admin import administer, text_or_none, user_named
 
 _IDENTITY_LIMIT = 100
 _REASON_LIMIT = 200
@@ -15,7 +16,45 @@ def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any
     """Run one command; its result as a JSON map. Raises ClientError.
 
     why: `hash`. bans: nothing. ban: `identity`, `seconds`, `reason`. pardon: `identity`.
+    prompts: nothing. prompt_answer: `id` and `answer`, which may be left out where
+    there is one choice only, or `no` (true).
+    user_key: `site`, `user`. Users and certificates: see `user_admin.administer`.
     """
+    try:
+        found = _users(node, cmd, params)
+    except ConfigError as problem:  # a file that cannot be written
+        raise ClientError("internal", str(problem)) from None
+    if found is not None:
+        return found
+    if cmd == "prompts":
+        return {"prompts": node.prompts.waiting()}
+    if cmd == "prompt_answer":
+        id, answer = _text(params, "id"), text_or_none(params, "answer")
+        if params.get("no") is True:
+            node.prompts.answer(id, None)
+        else:
+            node.prompts.answer(id, node.prompts.only_choice(id) if answer is None else answer)
+        return {"answered": id}
+    return _messages(node, cmd, params)
+
+
+def _users(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """A command about users, None for others."""
+    if cmd == "user_key":
+        user = user_named(node.users, text_or_none(params, "user"))
+        key = node.key_of(_text(params, "site"), node.user_of(user.master_address) or "")
+        if key is None:
+            raise ClientError("unsupported", "this node does not hold that site")
+        return {"key": key, "master_address": user.master_address}
+    result = administer(node.users, cmd, params)
+    if cmd == "cert_select" and result is not None:
+        user = user_named(node.users, text_or_none(params, "user"))
+        node.cert_commands.changed(user, params["site"], result["selected"])
+    return result
+
+
+def _messages(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A command about messages and who sends them."""
     if cmd == "why":
         found = node.why(_text(params, "hash"))
         if found is None:

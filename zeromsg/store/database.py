@@ -64,6 +64,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " address TEXT NOT NULL, first REAL NOT NULL,"
         " PRIMARY KEY (site, user_id, address)) WITHOUT ROWID",
     ),
+    (
+        # One key for each user of a site. "" is the default user, whose keys
+        # are those that sites had, so that programs which kept one go on.
+        "CREATE TABLE client_keys (site TEXT NOT NULL, user TEXT NOT NULL,"
+        " key TEXT NOT NULL UNIQUE, PRIMARY KEY (site, user)) WITHOUT ROWID",
+        "INSERT INTO client_keys SELECT site, '', key FROM site_keys",
+        "DROP TABLE site_keys",
+    ),
 )
 
 _ADVICE = {
@@ -221,22 +229,27 @@ class Database:
         with self._transaction():
             self._connection.executemany("DELETE FROM queue WHERE id = ?", ((id,) for id in ids))
 
-    # The key of each site, by which programs connect
+    # The keys by which programs connect, one for each user of a site
 
-    def site_key(self, site: str, entropy: Callable[[int], bytes]) -> str:
-        """The site's 64 hex digits, made from 32 bytes of entropy on first use."""
-        query = "SELECT key FROM site_keys WHERE site = ?"
-        rows = self._rows(query, (site,))
+    def client_key(self, site: str, user: str, entropy: Callable[[int], bytes]) -> str:
+        """64 hex digits for a user of a site, made from 32 bytes of entropy on first use.
+
+        user: a master address, or "" for the default user.
+        """
+        query = "SELECT key FROM client_keys WHERE site = ? AND user = ?"
+        rows = self._rows(query, (site, user))
         if not rows:
-            self._change("INSERT OR IGNORE INTO site_keys VALUES (?, ?)", (site, entropy(32).hex()))
-            rows = self._rows(query, (site,))
+            self._change(
+                "INSERT OR IGNORE INTO client_keys VALUES (?, ?, ?)",
+                (site, user, entropy(32).hex()),
+            )
+            rows = self._rows(query, (site, user))
         key: str = rows[0][0]
         return key
 
-    def site_for_key(self, key: str) -> str | None:
-        """The site whose key this is."""
-        rows = self._rows("SELECT site FROM site_keys WHERE key = ?", (key,))
-        return rows[0][0] if rows else None
+    def client_keys(self, site: str) -> dict[str, str]:
+        """All keys of a site that were made, by user."""
+        return dict(self._rows("SELECT user, key FROM client_keys WHERE site = ?", (site,)))
 
     # What zites store for a user
 

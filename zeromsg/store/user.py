@@ -8,8 +8,9 @@ Source: ZeroNet peer protocol, section 13.
 
 import copy
 import functools
+import re
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import attrs
 
@@ -18,7 +19,25 @@ from zeromsg.crypto.cert import Certificate
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.errors import BadKey, ClientError
 
+NAME_MEMBER = "zeromsg_name"
+"""Where a user's local name stands, beside `master_seed`.
+
+ZeroNet and its forks read the file again before they save a user, set
+`master_seed`, `sites`, `certs` and `settings`, and keep every other member.
+Within `settings` pages could see the name, and replace it.
+"""
+
+CERTIFICATES_LIMIT = 200
+"""Certificates of one user; sites may add some without asking."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,23}", re.IGNORECASE)
+
 _Json = dict[str, Any]
+
+
+def is_user_name(text: object) -> TypeGuard[str]:
+    """Whether a user may be called so: too short to be taken for an address."""
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
 class BrokenUser(Exception):
@@ -59,6 +78,22 @@ class User:
         """64 hex digits from which all keys follow: as secret as any of them."""
         seed: str = self._user["master_seed"]
         return seed
+
+    @property
+    def name(self) -> str:
+        """What the operator calls the user; "" if nothing usable stands in the file."""
+        name = self._user.get(NAME_MEMBER)
+        return name if is_user_name(name) else ""
+
+    @property
+    def data(self) -> _Json:
+        """A copy of what the file holds of the user, the seed included."""
+        return copy.deepcopy(self._user)
+
+    @property
+    def sites(self) -> int:
+        """How many sites the file has an entry of."""
+        return len(self._user.get("sites", {}))
 
     def auth_key(self, site: str) -> PrivateKey:
         """The key the user signs with on a site: the selected certificate's, or the site's own."""
@@ -108,6 +143,7 @@ class User:
         It is filed under its issuer, and not selected. Where another one is
         filed there, nothing changes unless `replace`, and the answer is
         "conflict": ask the person. The issuer's signature is not checked.
+        ClientError beyond CERTIFICATES_LIMIT.
         """
         key = self.auth_key(site)
         filed = {
@@ -123,6 +159,8 @@ class User:
                 return "unchanged"
             if not replace:
                 return "conflict"
+        elif len(self._user.get("certs", {})) >= CERTIFICATES_LIMIT:
+            raise ClientError("too-big", f"a user has at most {CERTIFICATES_LIMIT} certificates")
 
         def change(user: _Json) -> None:
             user.setdefault("certs", {})[certificate.issuer] = filed
@@ -139,6 +177,22 @@ class User:
             raise ClientError("invalid", f"no certificate of {domain[:80]}")
         if domain or "cert" in self._entry(site):
             self._change_entry(site, "cert", domain or None)
+
+    def remove_certificate(self, domain: str) -> None:
+        """Forget a certificate and its key, and select it nowhere any more.
+
+        ClientError if there is none of that domain.
+        """
+        if domain not in self._user.get("certs", {}):
+            raise ClientError("invalid", f"no certificate of {domain[:80]}")
+
+        def change(user: _Json) -> None:
+            del user["certs"][domain]
+            for entry in user.get("sites", {}).values():
+                if entry.get("cert") == domain:
+                    del entry["cert"]
+
+        self._change(change)
 
     # Reading what the document holds
 

@@ -38,7 +38,7 @@ from zeromsg.testing.transports import Accept, MemoryEndpoint, Weather
 from zeromsg.wire import client_messages
 from zeromsg.wire.client_messages import Answer
 from zeromsg.wire.json_text import dump
-from zeromsg.wire.names import P2P_JSON, PEER_RECEIVE, SELF
+from zeromsg.wire.names import P2P_JSON, PEER_RECEIVE, PROMPT, SELF
 from zeromsg.wire.values import PeerAddress
 
 EPOCH = 1_800_000_000.0
@@ -58,10 +58,13 @@ class MemoryClient:
     answers: messages that it replies to, with the reply.
     """
 
-    def __init__(self, node: Node, site: str, verdict: str | None, user: str = "") -> None:
+    def __init__(
+        self, node: Node, site: str, verdict: str | None, user: str = "", trusted: bool = False
+    ) -> None:
         self._node = node
         self._site = site
         self._user = user
+        self._trusted = trusted
         self._session = Session()
         self._verdict = verdict
         self._last_id = 0
@@ -78,6 +81,10 @@ class MemoryClient:
     @property
     def user(self) -> str:
         return self._user
+
+    @property
+    def trusted(self) -> bool:
+        return self._trusted
 
     def listens(self, channel: str) -> bool:
         return channel in self._session.channels
@@ -133,6 +140,17 @@ class MemoryClient:
         self.call(cmd, params).addCallback(results.append)
         assert results, f"{cmd} was not answered at once"
         return results[0]
+
+    def respond_to(self, to: Any, result: Any) -> None:
+        """Answer something that the node asked; `to` is the number or id of it."""
+        text = json.dumps({"cmd": "response", "to": to, "result": result, "id": 1})
+        answer = client_messages.parse(text)
+        assert isinstance(answer, Answer)
+        self._node.commands.answered(self, answer)
+
+    def prompts(self) -> list[dict[str, Any]]:
+        """What the person was asked through this page, oldest first."""
+        return [params for cmd, params in self.events if cmd == PROMPT]
 
     def received(self) -> list[dict[str, Any]]:
         """`peerReceive` events from others."""
@@ -365,14 +383,20 @@ class Network:
         self.advance(SETTLE_SECONDS)
 
     def client(
-        self, number: int, site: str, verdict: str | None = "peerValid", user: str = ""
+        self,
+        number: int,
+        site: str,
+        verdict: str | None = "peerValid",
+        user: str = "",
+        trusted: bool = False,
     ) -> MemoryClient:
         """A client of a node.
 
         verdict: what it says of each message, or None for nothing.
         user: master address of the user it acts for, the default one if "".
+        trusted: whether it is the node's own page, where the person is.
         """
         node = self.nodes[number].node
-        client = MemoryClient(node, site, verdict, user)
+        client = MemoryClient(node, site, verdict, user, trusted)
         node.commands.client_opened(client)
         return client
