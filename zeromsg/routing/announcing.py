@@ -3,8 +3,8 @@
 Every tracker goes its own way: soon after the start, then every twenty minutes,
 sooner while a site lacks peers and the tracker is a zero:// one, later when a
 BitTorrent tracker says so, and with growing pauses while it fails. All pauses
-are drawn a little longer or shorter, so that nodes that started together do
-not stay together. Zero:// trackers hear of all sites at once, the others of
+are drawn a little longer, so that nodes that started together do not stay
+together. Zero:// trackers hear of all sites at once, the others of
 one after the other. Source: ZeroNet peer protocol, section 10.
 """
 
@@ -254,7 +254,8 @@ class Announcing:
             tracked.last_success = self._wall()
 
     def _about(self, seconds: float) -> float:
-        return seconds * self._rng.uniform(0.9, 1.1)
+        # Never shorter: it may be what the tracker asked for.
+        return seconds * self._rng.uniform(1.0, 1.2)
 
     def _succeeded(self, tracked: _Tracked, sites: Sequence[str], interval: float | None) -> None:
         tracked.failures = 0
