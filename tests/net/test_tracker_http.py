@@ -1,13 +1,16 @@
 """HTTP trackers over connections in memory: a tracker here is a function from request to bytes."""
 
+import gc
 import gzip
 import random
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from zeromsg.errors import TheirMistake, Unreachable
@@ -34,6 +37,22 @@ def http(body, code=200, **headers):
     lines = [b"HTTP/1.1 %d words" % code]
     lines += [f"{key.replace('_', '-')}: {value}".encode() for key, value in headers.items()]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+@pytest.fixture(autouse=True)
+def errors():
+    """What strangers send is never an error in our log."""
+    caught: list[Any] = []
+
+    def observe(event: Any) -> None:
+        if event.get("log_level") in (LogLevel.error, LogLevel.critical):
+            caught.append(formatEvent(event) + str(event.get("log_failure")))
+
+    globalLogPublisher.addObserver(observe)
+    yield
+    gc.collect()  # failures that nobody looked at are told then
+    globalLogPublisher.removeObserver(observe)
+    assert caught == []
 
 
 class Server(Protocol):

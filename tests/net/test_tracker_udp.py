@@ -33,6 +33,7 @@ class Port:
     connected: tuple = ()
     closed: bool = False
     broken: bool = False
+    refused: bool = False
 
     def connect(self, host, port):
         self.connected = (host, port)
@@ -41,6 +42,8 @@ class Port:
         if self.broken:
             raise OSError("network is down")
         self.sent.append(data)
+        if self.refused:
+            self.protocol.connectionRefused()
 
     def stopListening(self):
         self.closed = True
@@ -235,12 +238,21 @@ def test_a_tracker_may_refuse():
         asked.result  # noqa: B018
 
 
-def test_nobody_listens():
+@pytest.mark.parametrize("how", ["connectionRefused", "stopProtocol"])
+def test_nobody_listens(how):
     asked = Asked()
-    asked.port.protocol.connectionRefused()
+    getattr(asked.port.protocol, how)()
     with pytest.raises(Unreachable, match="nobody listens"):
         asked.result  # noqa: B018
     asked.port.protocol.connectionRefused()  # said again for each packet
+
+
+def test_nobody_listens_as_the_second_packet_is_written_finds():
+    asked = Asked()
+    asked.port.refused = True
+    asked.clock.advance(FIRST_SECONDS)
+    with pytest.raises(Unreachable, match="nobody listens"):
+        asked.result  # noqa: B018
 
 
 def test_the_network_is_down():

@@ -153,8 +153,9 @@ class _Socket(DatagramProtocol):
             self._wire.write(self._request)
         except OSError as problem:
             self._fail(f"cannot send: {type(problem).__name__}")
-            return
-        self._again = self._clock.callLater(patience, self._send, patience * 2)
+        # Writing may have told us that nobody is there.
+        if self._answered is not None:
+            self._again = self._clock.callLater(patience, self._send, patience * 2)
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         if tuple(addr[:2]) != self._address or transaction_of(datagram) != self._transaction:
@@ -165,6 +166,10 @@ class _Socket(DatagramProtocol):
             answered.callback(datagram)
 
     def connectionRefused(self) -> None:
+        self._fail("nobody listens there")
+
+    def stopProtocol(self) -> None:
+        # Some reactors close the socket instead when nobody is there.
         self._fail("nobody listens there")
 
     def _fail(self, reason: str) -> None:

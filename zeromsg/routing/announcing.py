@@ -28,7 +28,7 @@ ROUND_SECONDS = 20 * 60.0
 START_SECONDS = 2.0
 """Within which the first announce to each tracker begins."""
 
-HUNGRY_SECONDS = 10.0
+HUNGRY_SECONDS = 5.0
 """Pause before a zero:// tracker is asked again for sites that lack peers; then it doubles."""
 
 BACKOFF_FIRST = 5.0
