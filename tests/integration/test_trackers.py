@@ -42,6 +42,7 @@ from zeromsg.net.peer_protocol import Limits
 from zeromsg.net.pool import PeerFactory, Pool
 from zeromsg.net.resolving import Resolver
 from zeromsg.net.tracker_http import HttpAnnouncer
+from zeromsg.net.tracker_links import TrackerLinks
 from zeromsg.net.tracker_udp import UdpAnnouncer
 from zeromsg.net.tracker_zero import ZeroAnnouncer
 from zeromsg.net.trackers import Trackers, all_trackers
@@ -467,17 +468,20 @@ class Node:
         self.found: list[tuple[str, list[PeerAddress]]] = []
         self.port = 0
         peer_id = f"-UT3530-{secrets.token_hex(6)}"
+        self.connect = Dialer(reactor, host).endpoint_for
+        self.ours = lambda remote: Handshake(
+            peer_id=peer_id,
+            fileserver_port=self.port,
+            port_opened=True,
+            target_ip=remote.host,
+            crypt_supported=(),
+            crypt=None,
+            time=0,
+        )
+        self.links: TrackerLinks | None = None
         self.pool = Pool(
-            connector=Dialer(reactor, host).endpoint_for,
-            ours=lambda remote: Handshake(
-                peer_id=peer_id,
-                fileserver_port=self.port,
-                port_opened=True,
-                target_ip=remote.host,
-                crypt_supported=(),
-                crypt=None,
-                time=0,
-            ),
+            connector=self.connect,
+            ours=self.ours,
             peer_id=peer_id,
             tls=None,
             clock=reactor,
@@ -505,8 +509,18 @@ class Node:
             link.respond(req_id, self.server.announce(link, params))
 
     def announcing(self, tracker: str) -> Announcing:
+        self.links = TrackerLinks(
+            connector=lambda address, onion: self.connect(address),
+            ours=self.ours,
+            known=lambda address: None,
+            requests=self,
+            tls=None,
+            clock=reactor,
+            limits=Limits(),
+            charge=lambda identity, points, reason: None,
+        )
         zero = ZeroAnnouncer(
-            link_to=lambda address, onion: self.pool.link_to(address),
+            link_to=self.links.link_to,
             resolver=Resolver(None, reactor, True),
             sign_onion=None,  # type: ignore[arg-type]
         )
@@ -545,6 +559,8 @@ async def test_nodes_find_each_other_through_a_zero_tracker(ports):
         assert schedules[0].status()[0].state == "ok"
     finally:
         for node in nodes:
+            if node.links is not None:
+                node.links.stop()
             node.pool.stop()
         await until(lambda: not any(node.pool.links for node in nodes))
 
