@@ -3,7 +3,8 @@
 import msgpack
 import pytest
 
-from zeromsg.routing.site_peers import KNOWN_LIMIT, PEX_LIMIT
+from zeromsg.policy.peer_book import RANGE_SHARE, TELLER_SHARE
+from zeromsg.routing.site_peers import PEX_LIMIT
 from zeromsg.wire.values import PeerAddress, pack_address
 
 ONION = "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion"
@@ -184,15 +185,22 @@ def test_what_is_learnt_is_bounded(network, stranger):
     net = network(1)
     site = net.site()
     one = stranger(net)
-    peers = [f"203.0.{n // 200}.{n % 200 + 1}:9" for n in range(600)]
+    peers = [f"{30 + n % 100}.{n // 100}.0.1:9" for n in range(600)]
     for start in range(0, 600, 100):
         pex(one, site, peers[start : start + 100])
-    found = known(net, 0, site)
-    assert len(found) == KNOWN_LIMIT
-    # Fifty of each message, the last heard of first.
-    assert found[0] == peers[500 + PEX_LIMIT - 1]
-    assert pex(one, site, need=10_000)["peers"] != []
+    # Fifty of each message, and only so many of one host in a short time.
+    assert peers[349] in known(net, 0, site) and peers[449] not in known(net, 0, site)
+    assert len(known(net, 0, site)) == TELLER_SHARE
     assert len(pex(one, site, need=10_000)["peers"]) == PEX_LIMIT
+
+
+def test_one_range_of_addresses_has_its_share_whoever_names_it(network, stranger):
+    net = network(1)
+    site = net.site()
+    for number in range(5):
+        one = stranger(net, host=f"{50 + number}.0.0.1")
+        pex(one, site, [f"203.0.{number}.{n + 1}:9" for n in range(50)])
+    assert len(known(net, 0, site)) == RANGE_SHARE
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_our_handshake_has_what_real_nodes_send():
     assert set(ours) == set(GREETINGS[0]) | {"zeromsg"}
     assert ours["use_bin_type"] is True
     assert ours["rev"] == 4555
-    assert ours["zeromsg"] == {"version": 1}
+    assert ours["zeromsg"] == {"version": 1, "features": []}
 
 
 short_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -159,8 +159,19 @@ class PeerProtocol(TwistedProtocol):
         return PeerAddress(self.remote.host, theirs.fileserver_port)
 
     @property
+    def declared(self) -> PeerAddress:
+        theirs = self.theirs
+        if self.dialled or theirs is None:
+            return self.remote
+        return PeerAddress(self.identity, theirs.fileserver_port)
+
+    @property
     def extension(self) -> int:
         return self.theirs.extension if self.theirs is not None else 0
+
+    @property
+    def features(self) -> frozenset[str]:
+        return self.theirs.features if self.extension and self.theirs else frozenset()
 
     def ask(
         self, cmd: str, params: Mapping[str, Any], timeout: float = ANSWER_SECONDS
@@ -433,5 +444,7 @@ def _fail(answered: Deferred[Answer], problem: Unreachable) -> None:
 def remote_of(address: IAddress | None) -> PeerAddress:
     """The peer's end of a transport."""
     host, port = getattr(address, "host", "0.0.0.0"), getattr(address, "port", 0)
-    # Link-local addresses have a zone behind them, which is this machine's own affair.
-    return PeerAddress(host.partition("%")[0], port)
+    # Link-local addresses have a zone behind them, which is this machine's own affair;
+    # a socket for both families writes IPv4 as IPv6.
+    host = host.partition("%")[0]
+    return PeerAddress(host.removeprefix("::ffff:") if "." in host else host, port)

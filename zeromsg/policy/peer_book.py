@@ -253,6 +253,12 @@ class PeerBook:
             if not peer.proven and peer.failures >= FORGET_FAILURES:
                 self._forget(peer)
 
+    def postpone(self, address: PeerAddress, until: float) -> None:
+        """Do not dial a peer before a time, for a reason that is not the peer's."""
+        for peers in self._sites.values():
+            if address in peers:
+                peers[address].retry_at = max(peers[address].retry_at, until)
+
     def forget(self, address: PeerAddress) -> None:
         """Nobody is to dial this address any more: it is our own."""
         for peers in list(self._sites.values()):

@@ -187,7 +187,7 @@ class Outbound:
         for link in links:
             self._put(link, packed, failed)
         for address in further:
-            dialled = self._peers.link_to(address)
+            dialled = self._relay.dial(address)
             dialled.addCallback(lambda link: self._put(link, packed, failed))
             dialled.addErrback(_not_reached, failed, str(address))
         finished.addTimeout(timeout, self._clock, onTimeoutCancel=lambda result, seconds: None)
@@ -201,12 +201,11 @@ class Outbound:
         """Send a question to one peer; `failed` hears when it does not take it."""
 
         def answered(answer: Answer) -> None:
-            self._site_peers.heard(link, answer)
             error = answer.get("error")
             if error is not None:
                 failed(link.name, f"denied: {str(error)[:500]}")
 
-        sent = link.ask_packed(PEER_SEND, packed)
+        sent = self._site_peers.speaking.send(link, PEER_SEND, packed)
         sent.addCallback(answered)
         sent.addErrback(_not_reached, failed, link.name)
 
@@ -265,7 +264,8 @@ class Outbound:
             try:
                 if link is None:
                     link = await self._peers.link_to(_parse_peer(ip))
-                answer = await link.ask_packed(PEER_SEND, pack(sealed.envelope.to_wire()))
+                packed = pack(sealed.envelope.to_wire())
+                answer = await self._site_peers.speaking.send(link, PEER_SEND, packed)
             except Unreachable:
                 raise ClientError("no-peer", f"Could not find peer {ip}") from None
             if "error" in answer:

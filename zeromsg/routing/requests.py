@@ -144,7 +144,7 @@ class Requests:
 
     def _pex(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
         site = self._site(link, params)
-        self._site_peers.learn(site.address, params)
+        self._site_peers.learn(site.address, params, link)
         need = integer(params.get("need", 5), "need")
         return self._site_peers.exchange(site.address, link, need)
 

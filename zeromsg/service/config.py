@@ -224,6 +224,18 @@ class PeerSettings:
         default=8_388_608,
         metadata=_option(_BYTES, "Bytes that may wait for a peer that does not read."),
     )
+    outgoing: int = attrs.field(
+        default=8,
+        metadata=_option(
+            _whole(0, 1000), "Connections that are kept for each site; 0 dials nobody unasked."
+        ),
+    )
+    allow_private: bool = attrs.field(
+        default=False,
+        metadata=_option(
+            _SWITCH, "Dial private addresses that other peers name; for networks of your own."
+        ),
+    )
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ edges; `service.assembly` adds the sockets.
 
 import hmac
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from zeromsg.net import client_gate
 from zeromsg.net.dialer import can_connect
 from zeromsg.net.peer_protocol import Limits
 from zeromsg.net.pool import Pool
+from zeromsg.policy.capability import CAPABLE_SECONDS, Capabilities
+from zeromsg.policy.peer_book import PeerBook
 from zeromsg.policy.recorder import Recorder
 from zeromsg.policy.scoring import Banned, Scoring
 from zeromsg.policy.seen import LIFETIME, Seen
@@ -36,11 +38,14 @@ from zeromsg.routing.history import History
 from zeromsg.routing.inbound import Inbound, Origin
 from zeromsg.routing.info import NodeFacts, site_info
 from zeromsg.routing.joining import Joining, complete
+from zeromsg.routing.keeping import Keeping
 from zeromsg.routing.outbound import Outbound
 from zeromsg.routing.relay import Relay
 from zeromsg.routing.replies import Replies
 from zeromsg.routing.requests import Requests
 from zeromsg.routing.site_peers import SitePeers
+from zeromsg.routing.speaking import Speaking
+from zeromsg.service import peer_memory
 from zeromsg.service.config import Settings
 from zeromsg.store.database import Ban, Database
 from zeromsg.store.sites import Sites
@@ -74,7 +79,7 @@ class Edges:
 
     clock: seconds for timers. wall: Unix seconds. rng: picks peers.
     entropy: bytes nobody can guess. connector: to a peer's address.
-    tls: options of `net.tls`, or None.
+    tls: options of `net.tls`, or None. kinds: of addresses the connector reaches.
     """
 
     clock: IReactorTime
@@ -83,6 +88,7 @@ class Edges:
     entropy: Callable[[int], bytes]
     connector: Callable[[PeerAddress], IStreamClientEndpoint]
     tls: Any = None
+    kinds: Collection[str] = ("ipv4", "ipv6")
 
 
 class Node:
@@ -113,7 +119,21 @@ class Node:
         self._deadlines = Deadlines(edges.clock)
         self.replies = Replies()
         self.delivery = Delivery(self.sites, database, self._state, self._deadlines, edges.wall)
-        self.site_peers = SitePeers(self.sites, edges.clock)
+        self.book = PeerBook(
+            allow_private=settings.peers.allow_private,
+            is_us=lambda address: self.pool.is_us(address),
+        )
+        self.capabilities = Capabilities()
+        self.site_peers = SitePeers(
+            self.sites,
+            self.book,
+            Speaking(self.capabilities, edges.wall),
+            edges.clock,
+            edges.wall,
+            edges.rng,
+            private=settings.peers.allow_private,
+            configured=settings.peers.connect,
+        )
         self.blame = Blame(
             scoring=self.scoring,
             recorder=self.recorder,
@@ -138,7 +158,19 @@ class Node:
         self._tls = edges.tls is not None
         self._connector = edges.connector
         history = History(self.sites, edges.wall)
-        relay = Relay(self.site_peers, self.pool, edges.rng, self.blame, self._deadlines)
+        self.keeping = Keeping(
+            sites=self.sites,
+            site_peers=self.site_peers,
+            book=self.book,
+            peers=self.pool,
+            clock=edges.clock,
+            wall=edges.wall,
+            rng=edges.rng,
+            outgoing=settings.peers.outgoing,
+            kinds=edges.kinds,
+            banned=self.blame.is_banned,
+        )
+        relay = Relay(self.site_peers, self.keeping, edges.rng, self.blame, self._deadlines)
         self.inbound = Inbound(
             sites=self.sites,
             states=self._state,
@@ -208,6 +240,8 @@ class Node:
         for site in self.settings.sites:
             self.add_site(site.address, site.path, site.size_limit)
         now = self._wall()
+        peer_memory.restore_capabilities(self.database, self.capabilities, now)
+        self.database.forget_peers_before(now - CAPABLE_SECONDS, self.sites.addresses())
         self.seen.restore(self.database.seen_since(now - LIFETIME))
         kept = self.database.bans()
         bans = (Banned(ban.identity, ban.until, ban.strikes, ban.reason) for ban in kept)
@@ -217,12 +251,14 @@ class Node:
         site = self.sites.add(address, path, size_limit)
         self._keys[self.database.site_key(address, self._entropy)] = address
         self.delivery.restore(address)
+        peer_memory.restore_peers(self.database, self.book, address)
         if site.rules is None:
             self._log.info("{site}: {why}", site=address, why=site.rules_problem)
 
     def start(self) -> None:
         self.pool.start(self.requests, self.settings.peers.connect)
         self.site_peers.start()
+        self.keeping.start()
         self.joining.start()
         self._saving.start(SAVE_SECONDS, now=False)
         self._reloading.start(RELOAD_SECONDS, now=False)
@@ -232,6 +268,7 @@ class Node:
             if loop.running:
                 loop.stop()
         self.joining.stop()
+        self.keeping.stop()
         self.site_peers.stop()
         self.pool.stop()
         self._deadlines.stop()
@@ -245,6 +282,7 @@ class Node:
 
     def _save(self) -> None:
         self.database.add_seen(self.seen.take_new())
+        peer_memory.save(self.database, self.book, self.capabilities)
 
     def _look(self) -> None:
         """See whether the node keeps up; if not, slow the worst senders down."""

@@ -166,12 +166,20 @@ class Network:
     """Nodes on a fake clock.
 
     nodes: how many. seed: of all chance. latency: seconds one way.
-    loss: share of writes that vanish.
+    loss: share of writes that vanish. peers: the `[peers]` settings of all
+    nodes; unless told otherwise they dial nobody by themselves, so that the
+    network has the form that the test gives it.
     """
 
     def __init__(
-        self, nodes: int = 2, seed: int = 0, latency: float = 0.01, loss: float = 0.0
+        self,
+        nodes: int = 2,
+        seed: int = 0,
+        latency: float = 0.01,
+        loss: float = 0.0,
+        peers: PeerSettings | None = None,
     ) -> None:
+        self.peers = peers if peers is not None else PeerSettings(outgoing=0)
         self.clock = Clock()
         self.rng = random.Random(seed)
         self.weather = Weather(latency, loss)
@@ -232,7 +240,7 @@ class Network:
         users: Users,
         sites: Iterable[SiteSettings],
     ) -> Node:
-        settings = Settings(data_dir=folder, peers=PeerSettings(), sites=tuple(sites))
+        settings = Settings(data_dir=folder, peers=self.peers, sites=tuple(sites))
         edges = Edges(
             clock=self.clock,
             wall=self.wall,

@@ -23,6 +23,8 @@ PEER_BROADCAST: Final = "peerBroadcast"
 PEER_SEND: Final = "peerSend"
 PEER_VERDICT: Final = "peerVerdict"
 """Between zeromsg nodes: what clients said of a message. ZeroNet nodes are never sent it."""
+PEER_CARRY: Final = "peerCarry"
+"""Between zeromsg nodes: hand a peerSend on to a neighbour of yours."""
 
 # Peer protocol: fixed texts that ZeroNet nodes look at, or that their users know.
 TLS_RSA: Final = "tls-rsa"
@@ -55,3 +57,5 @@ PEER_ID_PREFIX: Final = "-UT3530-"
 EXTENSION: Final = "zeromsg"
 """Handshake key by which zeromsg nodes know each other; ZeroNet nodes ignore it."""
 EXTENSION_VERSION: Final = 1
+CARRY: Final = "carry"
+"""A feature in that key: the node hands on what a `peerCarry` brings."""
