@@ -12,8 +12,9 @@ to write, `restore` reads it).
 
 import random
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 import attrs
 
@@ -282,10 +283,12 @@ class PeerBook:
         rng: random.Random,
         now: float,
         wanted: Callable[[PeerAddress], bool] = lambda address: True,
+        ranges: Mapping[str, int] = MappingProxyType({}),
     ) -> list[PeerAddress]:
         """At most `count` peers to dial: those that deliver first, from many ranges, at random.
 
         exclude: those that are connected already. wanted: a further condition.
+        ranges: how many of each range are connected already; such come later.
         """
         ready = [
             peer
@@ -293,7 +296,7 @@ class PeerBook:
             if peer.retry_at <= now and peer.address not in exclude and wanted(peer.address)
         ]
         rng.shuffle(ready)
-        taken: Counter[str] = Counter()
+        taken = Counter(ranges)
         order = []
         for peer in sorted(ready, key=_rank):
             range_ = range_of(peer.address.host)

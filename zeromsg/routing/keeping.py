@@ -2,13 +2,14 @@
 
 One look a second, a few dials at a time, one for a site: what is lost is
 replaced soon, and a node that comes up does not knock at everybody at once.
-Peers that connected to us count for half at most, so that a crowd of strangers
-cannot be all that a node talks to.
+Nobody shall be all that a node talks to: peers that connected to us count for
+half at most, and so do those of one range of addresses, as long as there are
+others to dial.
 """
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -19,6 +20,7 @@ from twisted.python.failure import Failure
 from zeromsg.errors import NotTried, Unreachable
 from zeromsg.interfaces import IPeerLink, IPeers, ISites
 from zeromsg.log import leveled
+from zeromsg.policy.addresses import range_of
 from zeromsg.policy.peer_book import PeerBook
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.wire.values import PeerAddress
@@ -107,11 +109,12 @@ class Keeping:
 
     def unconnected(self, site: str, count: int) -> list[PeerAddress]:
         """At most `count` peers of the site that have no link and may know peer messages."""
-        return self._candidates(site, count, deaf=False)
+        return self._candidates(site, count, deaf=False) if count > 0 else []
 
-    def _candidates(self, site: str, count: int, deaf: bool) -> list[PeerAddress]:
-        if count <= 0:
-            return []
+    def _candidates(
+        self, site: str, count: int, deaf: bool, full: Container[str] = ()
+    ) -> list[PeerAddress]:
+        """deaf: whether nodes without messages will do. full: ranges of which there are enough."""
         busy = {link.address for link in self._peers.links if link.address is not None}
         busy.update(address for held, address in self._trying if held == site)
         capable = self._site_peers.speaking.capable
@@ -119,9 +122,12 @@ class Keeping:
         def wanted(address: PeerAddress) -> bool:
             if address.kind not in self._kinds or self._banned(address.host):
                 return False
+            if full and range_of(address.host) in full:
+                return False
             return deaf or capable(address) is not False
 
-        return self._book.candidates(site, count, busy, self._rng, self._wall(), wanted)
+        ranges = Counter(range_of(link.identity) for link in self._site_peers.participants(site))
+        return self._book.candidates(site, count, busy, self._rng, self._wall(), wanted, ranges)
 
     # Looking after each site.
 
@@ -134,28 +140,39 @@ class Keeping:
         for site in sites:
             if self._dials() >= DIALS_LIMIT:
                 return
-            if self._lacks(site):
-                self._add(site)
+            self._look_after(site)
 
     def _dials(self) -> int:
         return sum(timer is None for timer in self._trying.values())
 
-    def _lacks(self, site: str) -> bool:
+    def _look_after(self, site: str) -> None:
+        """Dial one more peer of the site, if it has too few or too many of one kind."""
         members = self._site_peers.members(site)
-        direction = Counter(link.dialled for link in members)
         there = {link.address for link in members}
-        under_way = sum(held == site and at not in there for held, at in self._trying)
-        counted = direction[True] + min(direction[False], self._outgoing // 2) + under_way
-        return counted < self._outgoing
-
-    def _add(self, site: str) -> None:
+        under_way = [at for held, at in self._trying if held == site and at not in there]
+        incoming = sum(not link.dialled for link in members)
+        half = self._outgoing // 2
+        full: list[str] = []
+        if len(members) - incoming + min(incoming, half) + len(under_way) >= self._outgoing:
+            ranges = Counter(range_of(link.identity) for link in members)
+            ranges.update(range_of(address.host) for address in under_way)
+            full = [range_ for range_, count in ranges.items() if count > half]
+            if ranges.total() - sum(ranges[range_] for range_ in full) >= half:
+                return
         # Nodes without messages still know files and further peers; a few of them are enough.
         deaf = len(self._site_peers.participants(site)) < self._outgoing
-        for address in self._candidates(site, 1, deaf):
-            key = (site, address)
-            self._trying[key] = None
-            self.dial(address).addCallbacks(self._linked, self._not_linked, (key,), {}, (key,), {})
+        for address in self._candidates(site, 1, deaf, full):
+            self._try(site, address)
             return
+        if not full:
+            self._ask_more(site)
+
+    def _try(self, site: str, address: PeerAddress) -> None:
+        key = (site, address)
+        self._trying[key] = None
+        self.dial(address).addCallbacks(self._linked, self._not_linked, (key,), {}, (key,), {})
+
+    def _ask_more(self, site: str) -> None:
         now = self._clock.seconds()
         if now - self._asked.get(site, float("-inf")) >= ASK_SECONDS:
             self._asked[site] = now
