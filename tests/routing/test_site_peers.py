@@ -294,6 +294,17 @@ def test_the_list_for_clients(network, stranger):
     connected = {"connected": True, "capable": True, "last_seen": net.wall()}
     assert client.ask("peerList") == [
         {"ip": net.nodes[1].name, **connected},
-        {"ip": "203.0.113.9:40000", **connected},
+        {"ip": "203.0.113.9:40000", **connected, "capable": None},
         {"ip": "203.0.113.50:5", "connected": False, "capable": None, "last_seen": None},
     ]
+    one.respond = lambda cmd, params: {"error": f"Unknown command: {cmd}"}
+    client.call("peerBroadcast", {"message": "x"})
+    net.advance(1)
+    entries = {entry["ip"]: entry for entry in client.ask("peerList")}
+    assert entries["203.0.113.9:40000"]["capable"] is False
+    # Who was connected is remembered as such.
+    net.stop(1)
+    net.advance(5)
+    gone = {entry["ip"]: entry for entry in client.ask("peerList")}[net.nodes[1].name]
+    assert (gone["connected"], gone["capable"]) == (False, True)
+    assert net.wall() - 10 < gone["last_seen"] < net.wall()

@@ -56,7 +56,7 @@ def test_the_defaults_are_the_documented_ones():
     settings = Settings()
     assert settings.ui == UiSettings("tcp:43110:interface=127.0.0.1", (), 2000, 10485760, 4194304)
     assert settings.peers == PeerSettings(
-        "tcp:26552", (), 500, True, 65536, 10_000, 8388608, 8, False
+        "tcp:26552", (), 500, True, 65536, 10_000, 8388608, 8, False, True
     )
     assert settings.log == LogSettings("text", "info")
     assert settings.sites == ()
@@ -87,6 +87,7 @@ def test_every_key_is_read():
         unsent_limit = 8192
         outgoing = 3
         allow_private = true
+        relay_sends = false
         [log]
         format = "json"
         level = "debug"
@@ -111,6 +112,7 @@ def test_every_key_is_read():
             8192,
             3,
             True,
+            False,
         ),
         LogSettings("json", "debug"),
         (SiteSettings(SITE, Path("/srv/site"), 5), SiteSettings(OTHER_SITE, None, 10_000_000)),
@@ -450,7 +452,7 @@ def test_the_example_has_every_key_and_no_other():
 
 def test_describe_gives_key_default_and_help():
     options = {option.key: option for option in describe()}
-    assert len(options) == len(describe()) == 20
+    assert len(options) == len(describe()) == 21
     assert options["peers.tls"].default == "true"
     assert options["ui.hosts"].default == "[]"
     assert options["ui.endpoint"].default == '"tcp:43110:interface=127.0.0.1"'

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -22,6 +23,7 @@ from zeromsg.policy.seen import Met, Seen
 from zeromsg.policy.site_state import SiteState
 from zeromsg.policy.validation import Accepted, Subject, no_rules, validate_own
 from zeromsg.protocol.aggregation import Aggregation
+from zeromsg.routing.carrying import Carrying
 from zeromsg.routing.delivery import Delivery, receive_event
 from zeromsg.routing.history import History
 from zeromsg.routing.inbound import Origin, cert_text, user_of
@@ -105,6 +107,7 @@ class Outbound:
         replies: Replies,
         relay: Relay,
         site_peers: SitePeers,
+        carrying: Carrying,
         peers: IPeers,
         clock: IReactorTime,
         wall: Wall,
@@ -122,6 +125,7 @@ class Outbound:
         self._replies = replies
         self._relay = relay
         self._site_peers = site_peers
+        self._carrying = carrying
         self._peers = peers
         self._clock = clock
         self._wall = wall
@@ -238,21 +242,42 @@ class Outbound:
             if ip == SELF:
                 self._show_own(sealed, broadcast=False)
             else:
-                self._reach(ip, pack(sealed.envelope.to_wire()), failed)
+                self._reach(draft.site, ip, sealed.envelope, failed)
             message = await reply
         finally:
             self._replies.forget(sealed.hash)
         respond(message)
         self._delivery.echo(draft.site, sealed.event(ip=ip, broadcast=False))
 
-    def _reach(self, ip: str, packed: bytes, failed: Callable[[str, str], None]) -> None:
+    def _reach(
+        self, site: str, ip: str, envelope: Envelope, failed: Callable[[str, str], None]
+    ) -> None:
         link = self._peers.named(ip)
         if link is not None:
-            self._put(link, packed, failed)
+            self._put(link, pack(envelope.to_wire()), failed)
             return
-        dialled = self._peers.link_to(_parse_peer(ip))
-        dialled.addCallback(lambda link: self._put(link, packed, failed))
-        dialled.addErrback(_not_found, failed, ip)
+        reaching = Deferred.fromCoroutine(self._reach_far(site, ip, envelope, failed))
+        reaching.addErrback(_not_found, failed, ip)
+
+    async def _reach_far(
+        self, site: str, ip: str, envelope: Envelope, failed: Callable[[str, str], None]
+    ) -> None:
+        """By dialling, or over a neighbour; first the one that is likelier. Raises Unreachable."""
+
+        async def dial() -> None:
+            link = await self._peers.link_to(_parse_peer(ip))
+            self._put(link, pack(envelope.to_wire()), failed)
+
+        async def carry() -> None:
+            await self._carrying.carry(
+                site, ip, envelope, partial(self._replies.expect_from, envelope.hash)
+            )
+
+        first, second = (carry, dial) if self._carrying.knows(site, ip) else (dial, carry)
+        try:
+            await first()
+        except Unreachable:
+            await second()
 
     async def reply(self, draft: Draft, ip: str, to: str) -> str:
         """Answer a question; the reply's own hash once the peer has taken it."""

@@ -24,9 +24,10 @@ from zeromsg.log import leveled
 from zeromsg.policy.addresses import is_private
 from zeromsg.policy.peer_book import PeerBook, Source
 from zeromsg.policy.rate import Buckets
+from zeromsg.routing.neighbours import Neighbours
 from zeromsg.routing.speaking import Speaking
-from zeromsg.wire.names import PEX
-from zeromsg.wire.peer_messages import octets
+from zeromsg.wire.names import CARRIES, CARRY, PEX
+from zeromsg.wire.peer_messages import octets, text
 from zeromsg.wire.values import PeerAddress, pack_address, unpack_address, unpack_onion
 
 INTRODUCTION_SECONDS = 20 * 60.0
@@ -39,6 +40,9 @@ PEX_LIMIT = 50
 PEX_BURST = 200
 PEX_PER_SECOND = 1.0
 """Addresses taken from one host at once, and after that; ZeroNet nodes name five a site."""
+
+CARRIES_LIMIT = 50
+"""Peers with closed ports that are named in one message."""
 
 PEX_OWN = 5
 """Addresses we name when we ask."""
@@ -56,6 +60,7 @@ class SitePeers:
     """Membership of links in sites, and what is said of further peers.
 
     private: whether peers on private networks may name others there.
+    carries: whether this node hands messages on to peers with closed ports.
     configured: peers that the operator named, whatever sites they hold.
     """
 
@@ -71,6 +76,7 @@ class SitePeers:
         rng: random.Random,
         *,
         private: bool = False,
+        carries: bool = False,
         configured: Collection[PeerAddress] = (),
     ) -> None:
         self._sites = sites
@@ -78,8 +84,10 @@ class SitePeers:
         self.speaking = speaking
         self._clock = clock
         self._wall = wall
-        self._rng = rng
+        self.rng = rng
         self._private = private
+        self._carries = carries
+        self.neighbours = Neighbours()
         self._configured = configured
         self._members: dict[str, dict[IPeerLink, None]] = {}
         self._links: dict[IPeerLink, Deferred[None]] = {}
@@ -130,9 +138,12 @@ class SitePeers:
 
     def opened(self, link: IPeerLink) -> None:
         self.speaking.opened(link)
+        if CARRY in link.features:
+            self.neighbours.opened(link)
         self._links[link] = self._run(link, self._introduce(link))
 
     def closed(self, link: IPeerLink) -> None:
+        self.neighbours.closed(link)
         introduction = self._links.pop(link, None)
         if introduction is not None:
             introduction.cancel()
@@ -164,7 +175,7 @@ class SitePeers:
         """Ask one zeromsg neighbour for further peers of a site; others only now and then."""
         ours = [link for link in self._members.get(site, ()) if link.extension]
         if ours:
-            link = self._rng.choice(ours)
+            link = self.rng.choice(ours)
             self._run(link, self._introduce_one(link, site))
 
     def _introduce_all(self) -> None:
@@ -183,9 +194,9 @@ class SitePeers:
 
     async def _introduce_one(self, link: IPeerLink, site: str) -> bool:
         """Whether the peer knows the site."""
-        named: dict[str, list[bytes]] = self.exchange(site, link, PEX_OWN, connected=True)
+        named = self.exchange(site, link, PEX_OWN, connected=True)
         # ZeroNet nodes leave out the kinds that they have none of.
-        params = {key: packed for key, packed in named.items() if packed or key == "peers"}
+        params = {key: found for key, found in named.items() if found or key == "peers"}
         try:
             answer = await link.ask(PEX, {"site": site, **params, "need": 5})
         except Unreachable:
@@ -215,6 +226,20 @@ class SitePeers:
                 if self._may_name(link, address):
                     self.book.heard(site, address, Source.PEX, self._wall(), link.identity)
 
+        if CARRY in link.features:
+            self._learn_carried(site, message.get(CARRIES, []), link)
+
+    def _learn_carried(self, site: str, names: object, link: IPeerLink) -> None:
+        if not isinstance(names, list):
+            raise TheirMistake(f"{CARRIES} is no list")
+        heard = [text(name, CARRIES, 100) for name in names[:CARRIES_LIMIT]]
+        self.neighbours.add(link, site, heard)
+
+    def traced(self, site: str, link: IPeerLink, trace: tuple[str, ...] | None) -> None:
+        """A broadcast names the hops it took: the last one is a neighbour of our neighbour."""
+        if trace:
+            self.neighbours.add(link, site, trace[-1:])
+
     def _may_name(self, link: IPeerLink, address: PeerAddress) -> bool:
         now = self._clock.seconds()
         if address.kind == "onion" and len(address.host) != _ONION_V3:
@@ -238,11 +263,31 @@ class SitePeers:
         """Addresses of the site's peers, those heard of last first."""
         return self.book.known(site)
 
+    def listed(self, site: str) -> list[dict[str, Any]]:
+        """The site's peers for its clients: connected ones, known ones, neighbours' neighbours.
+
+        capable: whether it knows peer messages, None where nobody knows.
+        last_seen: Unix time it was last connected, or None.
+        """
+        now = self._wall()
+        members = self._members.get(site, {})
+        capable = self.speaking.capable
+        entries = {
+            link.name: _entry(True, bool(link.extension) or capable(link.declared), now)
+            for link in members
+        }
+        for peer in self.book.peers(site):
+            seen = peer.last_seen or None
+            entries.setdefault(str(peer.address), _entry(False, capable(peer.address), seen))
+        for name in self.neighbours.names(site):
+            entries.setdefault(name, _entry(False, None, None))
+        return [{"ip": name, **entry} for name, entry in entries.items()]
+
     def exchange(
         self, site: str, link: IPeerLink, need: int, connected: bool = False
-    ) -> dict[str, list[bytes]]:
+    ) -> dict[str, list[Any]]:
         """Packed addresses of the site's peers for a pex. connected: of these alone."""
-        answer: dict[str, list[bytes]] = {"peers": [], "peers_ipv6": [], "peers_onion": []}
+        answer: dict[str, list[Any]] = {"peers": [], "peers_ipv6": [], "peers_onion": []}
         keys = {"ipv4": "peers", "ipv6": "peers_ipv6", "onion": "peers_onion"}
         members = [member.address for member in self._members.get(site, ())]
         others = [] if connected else self.book.peers(site)
@@ -250,6 +295,9 @@ class SitePeers:
         wanted = self._presentable([*members, *heard], link)
         for address in list(wanted)[: min(need, PEX_LIMIT)]:
             answer[keys[address.kind]].append(pack_address(address))
+        if self._carries and link.extension:
+            closed = [member.name for member in self.members(site) if member.address is None]
+            answer[CARRIES] = [name for name in closed if name != link.name][-CARRIES_LIMIT:]
         return answer
 
     def _presentable(
@@ -268,3 +316,7 @@ class SitePeers:
     def understands(self, link: IPeerLink) -> None:
         """The peer sent a peer message itself."""
         self.speaking.understands(link)
+
+
+def _entry(connected: bool, capable: bool | None, last_seen: float | None) -> dict[str, Any]:
+    return {"connected": connected, "capable": capable, "last_seen": last_seen}

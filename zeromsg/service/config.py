@@ -236,6 +236,10 @@ class PeerSettings:
             _SWITCH, "Dial private addresses that other peers name; for networks of your own."
         ),
     )
+    relay_sends: bool = attrs.field(
+        default=True,
+        metadata=_option(_SWITCH, "Carry messages between two peers that cannot dial one another."),
+    )
 
 
 @attrs.frozen

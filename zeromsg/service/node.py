@@ -31,6 +31,7 @@ from zeromsg.policy.seen import LIFETIME, Seen
 from zeromsg.policy.shedding import PAUSE_SECONDS, Shedding
 from zeromsg.policy.site_state import SiteState
 from zeromsg.routing.blame import Blame
+from zeromsg.routing.carrying import Carrying
 from zeromsg.routing.commands import Commands
 from zeromsg.routing.deadlines import Deadlines
 from zeromsg.routing.delivery import Delivery
@@ -52,7 +53,7 @@ from zeromsg.store.sites import Sites
 from zeromsg.store.users import Users
 from zeromsg.wire.client_messages import event_head
 from zeromsg.wire.json_text import dump_compact
-from zeromsg.wire.names import PEER_ID_PREFIX, TLS_RSA
+from zeromsg.wire.names import CARRY, PEER_ID_PREFIX, TLS_RSA
 from zeromsg.wire.peer_messages import Handshake
 from zeromsg.wire.values import PeerAddress
 
@@ -132,6 +133,7 @@ class Node:
             edges.wall,
             edges.rng,
             private=settings.peers.allow_private,
+            carries=settings.peers.relay_sends,
             configured=settings.peers.connect,
         )
         self.blame = Blame(
@@ -157,6 +159,7 @@ class Node:
         )
         self._tls = edges.tls is not None
         self._connector = edges.connector
+        self._features = frozenset([CARRY] if settings.peers.relay_sends else [])
         history = History(self.sites, edges.wall)
         self.keeping = Keeping(
             sites=self.sites,
@@ -171,6 +174,17 @@ class Node:
             banned=self.blame.is_banned,
         )
         relay = Relay(self.site_peers, self.keeping, edges.rng, self.blame, self._deadlines)
+        carrying = Carrying(
+            sites=self.sites,
+            site_peers=self.site_peers,
+            peers=self.pool,
+            blame=self.blame,
+            deadlines=self._deadlines,
+            clock=edges.clock,
+            wall=edges.wall,
+            raw_limit=settings.peers.raw_limit,
+            enabled=settings.peers.relay_sends,
+        )
         self.inbound = Inbound(
             sites=self.sites,
             states=self._state,
@@ -183,6 +197,7 @@ class Node:
             replies=self.replies,
             relay=relay,
             site_peers=self.site_peers,
+            carrying=carrying,
             clock=edges.clock,
             wall=edges.wall,
             raw_limit=settings.peers.raw_limit,
@@ -193,6 +208,7 @@ class Node:
             inbound=self.inbound,
             blame=self.blame,
             joining=self.joining,
+            carrying=carrying,
             check_port=self._check_port,
             changed=self._site_changed,
         )
@@ -207,6 +223,7 @@ class Node:
             replies=self.replies,
             relay=relay,
             site_peers=self.site_peers,
+            carrying=carrying,
             peers=self.pool,
             clock=edges.clock,
             wall=edges.wall,
@@ -364,6 +381,7 @@ class Node:
             crypt_supported=(TLS_RSA,) if self._tls else (),
             crypt=None,
             time=int(self._wall()),
+            features=self._features,
         )
 
     def _facts(self) -> NodeFacts:

@@ -33,6 +33,11 @@ UNKNOWN_SITE: Final = "Unknown site"
 THANKS: Final = "thx"
 ALREADY_RECEIVED: Final = "Already received, thanks"
 
+CARRIED: Final = "carried"
+"""In a peerSend between zeromsg nodes: it is another's, and only handed on."""
+CARRIES: Final = "carries"
+"""In a pex between zeromsg nodes: names of peers with closed ports to whom messages are carried."""
+
 WANT_VERDICT: Final = "want_verdict"
 """In a peerBroadcast between zeromsg nodes: answer with a peerVerdict, whatever it is."""
 
