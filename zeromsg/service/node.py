@@ -41,6 +41,7 @@ from zeromsg.routing.info import NodeFacts, site_info
 from zeromsg.routing.joining import Joining, complete
 from zeromsg.routing.keeping import Keeping
 from zeromsg.routing.outbound import Outbound
+from zeromsg.routing.port_check import PortCheck
 from zeromsg.routing.relay import Relay
 from zeromsg.routing.replies import Replies
 from zeromsg.routing.requests import Requests
@@ -159,6 +160,13 @@ class Node:
         )
         self._tls = edges.tls is not None
         self._connector = edges.connector
+        self.port_check = PortCheck(
+            peers=self.pool,
+            clock=edges.clock,
+            rng=edges.rng,
+            port=lambda: self.peer_port,
+            private=settings.peers.allow_private,
+        )
         self._features = frozenset([CARRY] if settings.peers.relay_sends else [])
         history = History(self.sites, edges.wall)
         self.keeping = Keeping(
@@ -276,6 +284,7 @@ class Node:
         self.pool.start(self.requests, self.settings.peers.connect)
         self.site_peers.start()
         self.keeping.start()
+        self.port_check.start()
         self.joining.start()
         self._saving.start(SAVE_SECONDS, now=False)
         self._reloading.start(RELOAD_SECONDS, now=False)
@@ -285,6 +294,7 @@ class Node:
             if loop.running:
                 loop.stop()
         self.joining.stop()
+        self.port_check.stop()
         self.keeping.stop()
         self.site_peers.stop()
         self.pool.stop()
@@ -376,7 +386,7 @@ class Node:
         return Handshake(
             peer_id=self.peer_id,
             fileserver_port=self.peer_port,
-            port_opened=None if self.peer_port else False,
+            port_opened=self.port_check.is_open(remote.kind),
             target_ip=remote.host,
             crypt_supported=(TLS_RSA,) if self._tls else (),
             crypt=None,
@@ -385,7 +395,7 @@ class Node:
         )
 
     def _facts(self) -> NodeFacts:
-        return NodeFacts(__version__, self.peer_port, *self.ui)
+        return NodeFacts(__version__, self.peer_port, *self.ui, self.port_check.all())
 
     def _check_port(self, link: IPeerLink, port: int) -> Deferred[bool]:
         """Whether the peer's port can be reached from here."""
@@ -428,6 +438,7 @@ class Node:
             "version": __version__,
             "peer_id": self.peer_id,
             "peer_port": self.peer_port,
+            "port_opened": dict(self.port_check.all()),
             "sites": [
                 {
                     "address": site.address,
