@@ -56,7 +56,7 @@ def test_the_defaults_are_the_documented_ones():
     settings = Settings()
     assert settings.ui == UiSettings("tcp:43110:interface=127.0.0.1", (), 2000, 10485760, 4194304)
     assert settings.peers == PeerSettings(
-        "tcp:26552", (), 500, True, 65536, 10_000, 8388608, 8, False, True
+        "tcp:26552", (), 500, True, 65536, 10_000, 8388608, 8, False, True, False
     )
     assert settings.log == LogSettings("text", "info")
     assert settings.sites == ()
@@ -88,6 +88,7 @@ def test_every_key_is_read():
         outgoing = 3
         allow_private = true
         relay_sends = false
+        map_port = true
         [log]
         format = "json"
         level = "debug"
@@ -113,6 +114,7 @@ def test_every_key_is_read():
             3,
             True,
             False,
+            True,
         ),
         LogSettings("json", "debug"),
         (SiteSettings(SITE, Path("/srv/site"), 5), SiteSettings(OTHER_SITE, None, 10_000_000)),
@@ -452,7 +454,7 @@ def test_the_example_has_every_key_and_no_other():
 
 def test_describe_gives_key_default_and_help():
     options = {option.key: option for option in describe()}
-    assert len(options) == len(describe()) == 21
+    assert len(options) == len(describe()) == 22
     assert options["peers.tls"].default == "true"
     assert options["ui.hosts"].default == "[]"
     assert options["ui.endpoint"].default == '"tcp:43110:interface=127.0.0.1"'

@@ -240,6 +240,10 @@ class PeerSettings:
         default=True,
         metadata=_option(_SWITCH, "Carry messages between two peers that cannot dial one another."),
     )
+    map_port: bool = attrs.field(
+        default=False,
+        metadata=_option(_SWITCH, "Ask the router (NAT-PMP, UPnP) to let peers in."),
+    )
 
 
 @attrs.frozen

@@ -106,6 +106,7 @@ class Node:
         self._wall = edges.wall
         self._entropy = edges.entropy
         self.peer_port = 0
+        self._outside_port = 0
         self.ui = ("127.0.0.1", 0)
         self.peer_id = PEER_ID_PREFIX + "".join(
             _ALPHABET[byte % len(_ALPHABET)] for byte in edges.entropy(12)
@@ -164,7 +165,7 @@ class Node:
             peers=self.pool,
             clock=edges.clock,
             rng=edges.rng,
-            port=lambda: self.peer_port,
+            port=self._port,
             private=settings.peers.allow_private,
         )
         self._features = frozenset([CARRY] if settings.peers.relay_sends else [])
@@ -382,10 +383,18 @@ class Node:
         for client in clients:
             client.push(head)
 
+    def mapped(self, port: int) -> None:
+        """A router lets others in at this port; 0 when it does so no more."""
+        self._outside_port = port
+
+    def _port(self) -> int:
+        """Where others connect, as far as this node knows; 0 for nowhere."""
+        return self._outside_port or self.peer_port
+
     def _handshake(self, remote: PeerAddress) -> Handshake:
         return Handshake(
             peer_id=self.peer_id,
-            fileserver_port=self.peer_port,
+            fileserver_port=self._port(),
             port_opened=self.port_check.is_open(remote.kind),
             target_ip=remote.host,
             crypt_supported=(TLS_RSA,) if self._tls else (),
@@ -395,7 +404,7 @@ class Node:
         )
 
     def _facts(self) -> NodeFacts:
-        return NodeFacts(__version__, self.peer_port, *self.ui, self.port_check.all())
+        return NodeFacts(__version__, self._port(), *self.ui, self.port_check.all())
 
     def _check_port(self, link: IPeerLink, port: int) -> Deferred[bool]:
         """Whether the peer's port can be reached from here."""
