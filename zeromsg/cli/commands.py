@@ -17,6 +17,7 @@ _MODULES = {
     "broadcast": "messages",
     "demo": "demo",
     "listen": "listen",
+    "peers": "peers",
     "rules": "rules",
     "run": "run",
     "send": "messages",

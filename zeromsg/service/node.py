@@ -367,6 +367,10 @@ class Node:
             return None
         return record.to_map(with_peers=True) if record is not None else None
 
+    def now(self) -> float:
+        """Unix seconds, by this node's clock."""
+        return self._wall()
+
     def _is_used(self, link: IPeerLink) -> bool:
         return any(self.site_peers.takes_part(site, link) for site in self.sites.addresses())
 
