@@ -3,8 +3,9 @@
 import msgpack
 import pytest
 
-from zeromsg.policy.peer_book import RANGE_SHARE, TELLER_SHARE
+from zeromsg.policy.peer_book import RANGE_SHARE, TELLER_SHARE, Source
 from zeromsg.routing.site_peers import PEX_LIMIT
+from zeromsg.service.config import PeerSettings
 from zeromsg.wire.values import PeerAddress, pack_address
 
 ONION = "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion"
@@ -308,3 +309,93 @@ def test_the_list_for_clients(network, stranger):
     gone = {entry["ip"]: entry for entry in client.ask("peerList")}[net.nodes[1].name]
     assert (gone["connected"], gone["capable"]) == (False, True)
     assert net.wall() - 10 < gone["last_seen"] < net.wall()
+
+
+def test_a_zeronet_node_is_asked_about_the_sites_it_is_known_for(network, host_for):
+    """Each other site would cost five points there."""
+    net = network(1)
+    sites = [net.site() for _ in range(4)]
+    address = PeerAddress("203.0.113.50", 5)
+    listening = host_for(net, address)
+    node = net.nodes[0].node
+    node.site_peers.found(sites[2], [address], Source.TRACKER, "tracker")
+    node.pool.link_to(address)
+    net.advance(1)
+    (one,) = listening.strangers
+    assert [params["site"] for params in one.asked("pex")] == [sites[2]]
+    # It asks about another: now we take part in that with it, too.
+    pex(one, sites[1])
+    net.advance(1)
+    assert [params["site"] for params in one.asked("pex")] == [sites[2], sites[1]]
+    net.advance(20 * 60)
+    assert {params["site"] for params in one.asked("pex")} == {sites[1], sites[2]}
+
+
+def test_a_zeromsg_node_is_asked_about_all(network, host_for):
+    net = network(1)
+    sites = [net.site() for _ in range(4)]
+    address = PeerAddress("203.0.113.50", 5)
+    listening = host_for(net, address, zeromsg={"version": 1, "features": []})
+    node = net.nodes[0].node
+    node.site_peers.found(sites[2], [address], Source.TRACKER, "tracker")
+    node.pool.link_to(address)
+    net.advance(1)
+    assert [params["site"] for params in listening.strangers[0].asked("pex")] == sites
+
+
+def test_we_name_at_most_five_connected_peers(network, stranger):
+    net = network(1)
+    site = net.site()
+    for number in range(9):
+        pex(stranger(net, host=f"{60 + number}.0.0.1", port=7), site)
+    late = stranger(net, host="203.0.113.200", port=9)
+    (asked,) = late.asked("pex")
+    assert len(asked["peers"]) == 5 and "peers_ipv6" not in asked and "carries" not in asked
+
+
+def test_private_addresses_are_passed_on_within_private_networks_alone(network, stranger):
+    net = network(1, peers=PeerSettings(outgoing=0, allow_private=True))
+    site = net.site()
+    stranger(net, host="127.0.0.8", port=7)
+    near, far = stranger(net, host="127.0.0.9"), stranger(net, host="203.0.113.9")
+    assert pex(near, site)["peers"] == [pack_address(PeerAddress("127.0.0.8", 7))]
+    assert pex(far, site)["peers"] == []
+
+
+def test_a_handshake_with_our_own_id_blackens_nobody(network, stranger):
+    """ZeroNet nodes put the address that such a handshake declares on a list of their own."""
+    net = network(2)
+    site = net.site()
+    node = net.nodes[0].node
+    honest = net.nodes[1].address
+    stranger(net, peer_id=node.peer_id, port=honest.port, target_ip=honest.host)
+    net.advance(2)
+    assert [link.name for link in node.pool.links] == []
+    assert not node.pool.is_us(honest) and not node.pool.is_us(PeerAddress("203.0.113.9", 26552))
+    net.connect(0, 1)
+    net.advance(2)
+    assert len(node.pool.links) == 1
+    assert node.site_peers.book.known(site) == [honest]
+
+
+def test_who_answers_with_our_own_id_loses_its_own_address_only(network, host_for):
+    net = network(2)
+    site = net.site()
+    node = net.nodes[0].node
+    liar = PeerAddress("203.0.113.50", 5)
+    host_for(net, liar, peer_id=node.peer_id, target_ip=net.nodes[1].address.host)
+    node.site_peers.found(site, [liar], Source.PEX, "203.0.113.60")
+    node.keeping.dial(liar).addErrback(lambda failure: None)
+    net.advance(5)
+    assert node.pool.is_us(liar) and not node.pool.is_us(net.nodes[1].address)
+    assert node.book.known(site) == []
+
+
+def test_a_host_with_many_ports_is_one_of_many(network, stranger):
+    """A peer that claims to be everybody: six connections, each with another port."""
+    net = network(1)
+    site = net.site()
+    for number in range(6):
+        pex(stranger(net, port=number + 1, source_port=40001 + number), site)
+    assert len([name for name in known(net, 0, site) if name.startswith("203.0.113.9:")]) == 4
+    assert stranger(net, port=9, source_port=40009) is None

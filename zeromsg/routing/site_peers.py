@@ -3,8 +3,9 @@
 A ZeroNet node sends a site's messages only to those that asked it something
 about the site, so each new connection is introduced with a `pex` for every
 site, and again every twenty minutes. Asking for a site that the other does
-not hold costs ban points there, so we stop after a few refusals by nodes that
-are not zeromsg. What peers say of further peers goes into the book
+not hold costs ban points there: a node that is not zeromsg is asked about the
+sites of which it is known to be a peer, or, if it is of none, about all until
+it refused a few. What peers say of further peers goes into the book
 (`policy.peer_book`), within bounds.
 """
 
@@ -91,6 +92,7 @@ class SitePeers:
         self._configured = configured
         self._members: dict[str, dict[IPeerLink, None]] = {}
         self._links: dict[IPeerLink, Deferred[None]] = {}
+        self._asked: dict[IPeerLink, set[str]] = {}
         self._named = Buckets(PEX_BURST, PEX_PER_SECOND)
         self._again = LoopingCall(self._introduce_all)
         self._again.clock = clock
@@ -124,6 +126,9 @@ class SitePeers:
             self._members.setdefault(site, {})[link] = None
             if link.address is not None:
                 self._met(site, link, link.address)
+            if site not in self._asked[link]:
+                # It asked us first; without being asked itself it would tell us nothing.
+                self._run(link, self._introduce_one(link, site))
 
     def _met(self, site: str, link: IPeerLink, address: PeerAddress) -> None:
         now = self._wall()
@@ -140,10 +145,12 @@ class SitePeers:
         self.speaking.opened(link)
         if CARRY in link.features:
             self.neighbours.opened(link)
+        self._asked[link] = set()
         self._links[link] = self._run(link, self._introduce(link))
 
     def closed(self, link: IPeerLink) -> None:
         self.neighbours.closed(link)
+        self._asked.pop(link, None)
         introduction = self._links.pop(link, None)
         if introduction is not None:
             introduction.cancel()
@@ -185,18 +192,32 @@ class SitePeers:
 
     async def _introduce(self, link: IPeerLink) -> None:
         refusals = 0
-        for site in self._sites.addresses():
+        for site in self._held_by(link):
             if not await self._introduce_one(link, site):
                 refusals += 1
             if refusals >= REFUSALS and not link.extension:
                 self._log.debug("{peer} holds few of our sites", peer=link.name)
                 return
 
+    def _held_by(self, link: IPeerLink) -> list[str]:
+        """The sites to ask a peer about."""
+        sites = list(self._sites.addresses())
+        if link.extension:
+            return sites
+        known = [
+            site
+            for site in sites
+            if self.takes_part(site, link)
+            or (link.address is not None and self.book.get(site, link.address) is not None)
+        ]
+        return known or sites
+
     async def _introduce_one(self, link: IPeerLink, site: str) -> bool:
         """Whether the peer knows the site."""
         named = self.exchange(site, link, PEX_OWN, connected=True)
         # ZeroNet nodes leave out the kinds that they have none of.
         params = {key: found for key, found in named.items() if found or key == "peers"}
+        self._asked.setdefault(link, set()).add(site)
         try:
             answer = await link.ask(PEX, {"site": site, **params, "need": 5})
         except Unreachable:
