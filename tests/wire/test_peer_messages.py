@@ -193,6 +193,33 @@ def test_wrong_numbers_in_a_handshake_count_as_left_out(value):
     assert read.extension == 0
 
 
+@pytest.mark.parametrize(
+    ("features", "read"),
+    [
+        (["carry", "mesh"], {"carry", "mesh"}),
+        (["carry", "carry"], {"carry"}),
+        (["carry", 5, None, b"x", ["y"], {"z": 1}], {"carry"}),
+        (["x" * 32, "y" * 33], {"x" * 32}),
+        ([str(n) for n in range(100)], {str(n) for n in range(32)}),
+        ("carry", set()),
+        ({"carry": 1}, set()),
+        (None, set()),
+        (5, set()),
+    ],
+)
+def test_features_are_a_few_short_names(features, read):
+    extension = {"version": 1, "features": features}
+    assert Handshake.from_wire(GREETING | {"zeromsg": extension}).features == read
+
+
+def test_features_are_read_as_they_were_written():
+    ours = Handshake.from_wire(GREETING | {"zeromsg": {"version": 2, "features": ["b", "a"]}})
+    assert ours.to_wire()["zeromsg"] == {"version": 2, "features": ["a", "b"]}
+    assert Handshake.from_wire(ours.to_wire()) == ours
+    # Version 1 had no features at first.
+    assert Handshake.from_wire(GREETING | {"zeromsg": {"version": 1}}).features == frozenset()
+
+
 def test_a_negative_extension_version_is_none():
     read = Handshake.from_wire(GREETING | {"zeromsg": {"version": -1}})
     assert read.extension == 0

@@ -124,6 +124,7 @@ class PeerProtocol(TwistedProtocol):
         self.ready: Deferred[PeerProtocol] = Deferred()
         self.theirs: Handshake | None = None
         self.address: PeerAddress | None = remote if dialled else None
+        self.declared = remote
         self.name = str(remote)
         self.encrypted = False
         self.received_anything = False
@@ -157,13 +158,6 @@ class PeerProtocol(TwistedProtocol):
         if theirs.port_opened is False and not self.remote.is_private:
             return None
         return PeerAddress(self.remote.host, theirs.fileserver_port)
-
-    @property
-    def declared(self) -> PeerAddress:
-        theirs = self.theirs
-        if self.dialled or theirs is None:
-            return self.remote
-        return PeerAddress(self.identity, theirs.fileserver_port)
 
     @property
     def extension(self) -> int:
@@ -359,6 +353,8 @@ class PeerProtocol(TwistedProtocol):
     def _opened(self, order: Opened) -> None:
         self.theirs = order.theirs
         self.address = self._known_address()
+        if not self.dialled:
+            self.declared = PeerAddress(self.identity, order.theirs.fileserver_port)
         self.name = str(self.address or self.remote)
         self._solitary = True
         self._later(order.quiet, self._end_solitude)
