@@ -96,7 +96,25 @@ def test_twelve_nodes_find_one_another_and_hear_everything_once(
     for node in nodes[:7]:
         wait_for(lambda node=node: node.site(site)["peers"] >= 6, 30, f"{node.host} found others")
     assert time.monotonic() - began < 30
-    texts = [f"message {number}" for number in range(40)]
+    broadcasts_reach_everybody(site, nodes, rng, [f"message {number}" for number in range(40)])
+
+    # Half of them die, the first one too, and come back.
+    gone = nodes[:3] + nodes[7:10]
+    for node in gone:
+        node.kill()
+    start_all(gone)
+    began = time.monotonic()
+    for node in nodes:
+        wait_for(lambda node=node: node.site(site)["peers"] >= 2, 60, f"{node.host} is back")
+    assert time.monotonic() - began < 60
+    broadcasts_reach_everybody(site, nodes, rng, [f"again {number}" for number in range(20)])
+    assert_quiet(*nodes)
+
+
+def broadcasts_reach_everybody(
+    site: str, nodes: list[RunningNode], rng: random.Random, texts: list[str]
+) -> None:
+    """Random nodes send them; every other one hears each exactly once."""
     with ExitStack() as stack:
         programs = [
             stack.enter_context(open_program(node, site, verdict="peerValid")) for node in nodes
@@ -109,7 +127,6 @@ def test_twelve_nodes_find_one_another_and_hear_everything_once(
                 if author is not program:
                     program.wait_for_message(text)
             assert set(Counter(program.messages()).values()) == {1}
-    assert_quiet(*nodes)
 
 
 def has_ipv6() -> bool:

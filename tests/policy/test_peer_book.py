@@ -78,11 +78,22 @@ def test_what_was_heard_is_known(book):
 )
 def test_nobody_makes_us_dial_our_own_network(book, text):
     for source in Source:
-        if source is not Source.CONFIGURED:
+        if source not in (Source.CONFIGURED, Source.LOCAL):
             assert not book.heard(SITE, at(text), source, NOW, "198.51.100.1")
     assert len(book) == 0
-    # The operator may.
+    # The operator may, and then it counts like any other.
     assert book.heard(SITE, at(text), Source.CONFIGURED, NOW)
+    book.reached(SITE, at(text), NOW)
+    assert book.get(SITE, at(text)).successes == 1
+
+
+def test_the_local_network_names_its_own_addresses(book):
+    assert book.heard(SITE, at("10.0.0.9:5"), Source.LOCAL, NOW, "10.0.0.9")
+    assert not book.heard(SITE, at("224.0.0.1:5"), Source.LOCAL, NOW, "10.0.0.9")
+    assert not book.heard(SITE, at("10.0.0.9:0"), Source.LOCAL, NOW, "10.0.0.9")
+    again = PeerBook()
+    again.restore(book.take_changes()[0])
+    assert again.known(SITE) == [at("10.0.0.9:5")]
 
 
 def test_private_addresses_where_they_are_allowed():
@@ -287,6 +298,13 @@ def test_who_failed_is_left_alone_for_a_growing_while(book, rng):
     assert max(pauses) <= 1.25 * RETRY_MOST
     book.reached(SITE, address, now)
     assert book.get(SITE, address).failures == 0 and dialled(book, rng, now=now) == [address]
+
+
+def test_a_clock_that_was_ahead_does_not_lock_a_peer_away(book, rng):
+    address = at("203.0.113.9:5")
+    book.reached(SITE, address, NOW)
+    book.failed(address, rng, NOW + 365 * 86400)
+    assert dialled(book, rng) == [address]
 
 
 def test_hearsay_that_never_answers_is_forgotten(book, rng):

@@ -4,7 +4,7 @@ import msgpack
 import pytest
 
 from zeromsg.policy.peer_book import RANGE_SHARE, TELLER_SHARE, Source
-from zeromsg.routing.site_peers import PEX_LIMIT
+from zeromsg.routing.site_peers import ANSWER_BURST, PEX_LIMIT
 from zeromsg.service.config import PeerSettings
 from zeromsg.wire.values import PeerAddress, pack_address
 
@@ -399,3 +399,14 @@ def test_a_host_with_many_ports_is_one_of_many(network, stranger):
         pex(stranger(net, port=number + 1, source_port=40001 + number), site)
     assert len([name for name in known(net, 0, site) if name.startswith("203.0.113.9:")]) == 4
     assert stranger(net, port=9, source_port=40009) is None
+
+
+def test_a_flood_of_questions_is_answered_from_the_connected_peers(network, stranger):
+    net = network(1)
+    site = net.site()
+    pex(stranger(net, host="50.0.0.1", port=7), site, ["60.0.0.1:5"])
+    one = stranger(net)
+    answers = [len(pex(one, site)["peers"]) for _ in range(30)]
+    assert answers[:ANSWER_BURST] == [2] * ANSWER_BURST and answers[-1] == 1
+    net.advance(10)
+    assert len(pex(one, site)["peers"]) == 2

@@ -95,6 +95,10 @@ class Peer:
     def last_heard(self) -> float:
         return max((last for _, last in self.sources.values()), default=0.0)
 
+    def may_be_dialled(self, now: float) -> bool:
+        # A time further off than any pause was written by a clock that was ahead.
+        return self.retry_at <= now or self.retry_at > now + 2 * RETRY_MOST
+
     def worth(self) -> tuple[int, float]:
         """Greater for peers one would rather keep."""
         return (-self.failures, max(self.last_seen, self.last_heard))
@@ -143,13 +147,14 @@ class PeerBook:
         teller: the proven identity of who named it, or the tracker; "" for
         what this node found out itself.
         """
-        if source is not Source.CONFIGURED and (
-            unfit(address, allow_private=self._allow_private) or self._is_us(address)
-        ):
-            return False
         peers = self._sites.setdefault(site, {})
         told_by = _teller(teller)
         peer = peers.get(address)
+        configured = source is Source.CONFIGURED or (
+            peer is not None and Source.CONFIGURED in peer.sources
+        )
+        if not configured and not self._fits(address, source):
+            return False
         if peer is None:
             if not self._make_room(site, address, told_by, source):
                 return False
@@ -163,6 +168,11 @@ class PeerBook:
             self._note(peer, source, now)
             self._count(peer, +1)
         return True
+
+    def _fits(self, address: PeerAddress, source: Source) -> bool:
+        # Announcements on the local network name addresses of that network.
+        private = self._allow_private or source is Source.LOCAL
+        return not unfit(address, allow_private=private) and not self._is_us(address)
 
     def _note(self, peer: Peer, source: Source, now: float) -> None:
         first, last = peer.sources.get(source, (now, 0.0))
@@ -293,7 +303,7 @@ class PeerBook:
         ready = [
             peer
             for peer in self._sites.get(site, {}).values()
-            if peer.retry_at <= now and peer.address not in exclude and wanted(peer.address)
+            if peer.may_be_dialled(now) and peer.address not in exclude and wanted(peer.address)
         ]
         rng.shuffle(ready)
         taken = Counter(ranges)
@@ -325,7 +335,9 @@ class PeerBook:
         """What an earlier run wrote down."""
         for peer in peers:
             known = self._sites.setdefault(peer.site, {})
-            fit = peer.proven or not unfit(peer.address, allow_private=self._allow_private)
+            fit = Source.CONFIGURED in peer.sources or any(
+                self._fits(peer.address, source) for source in peer.sources
+            )
             if peer.address not in known and fit and len(known) < self._site_limit:
                 self._add(peer)
 

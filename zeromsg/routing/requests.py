@@ -152,7 +152,7 @@ class Requests:
         site = self._site(link, params)
         self._site_peers.learn(site.address, params, link)
         need = integer(params.get("need", 5), "need")
-        return self._site_peers.exchange(site.address, link, need)
+        return self._site_peers.answer(site.address, link, need)
 
     def _list_modified(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
         site = self._site(link, params)

@@ -48,6 +48,10 @@ CARRIES_LIMIT = 50
 PEX_OWN = 5
 """Addresses we name when we ask."""
 
+ANSWER_BURST = 20
+ANSWERS_PER_SECOND = 0.2
+"""Answers for one host that are made from the whole book; further ones name connected peers."""
+
 _ONION_V3 = 62
 
 _KINDS = (
@@ -94,6 +98,7 @@ class SitePeers:
         self._links: dict[IPeerLink, Deferred[None]] = {}
         self._asked: dict[IPeerLink, set[str]] = {}
         self._named = Buckets(PEX_BURST, PEX_PER_SECOND)
+        self._answered = Buckets(ANSWER_BURST, ANSWERS_PER_SECOND)
         self._again = LoopingCall(self._introduce_all)
         self._again.clock = clock
 
@@ -303,6 +308,14 @@ class SitePeers:
         for name in self.neighbours.names(site):
             entries.setdefault(name, _entry(False, None, None))
         return [{"ip": name, **entry} for name, entry in entries.items()]
+
+    def answer(self, site: str, link: IPeerLink, need: int) -> dict[str, list[Any]]:
+        """What is said to a pex; looking through the book takes a while, so not at any rate."""
+        now = self._clock.seconds()
+        connected = not self._answered.allows(link.identity, now)
+        if not connected:
+            self._answered.spoke(link.identity, now)
+        return self.exchange(site, link, need, connected)
 
     def exchange(
         self, site: str, link: IPeerLink, need: int, connected: bool = False
