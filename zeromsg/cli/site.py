@@ -17,6 +17,7 @@ from zeromsg.cli.options import (
     settings_of,
 )
 from zeromsg.cli.output import emit, table
+from zeromsg.cli.peers import peers
 from zeromsg.cli.status import fetch_status, show_sites
 from zeromsg.cli.working import hush, work
 from zeromsg.client import CallRefused, NodeUnreachable
@@ -31,7 +32,10 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.group()
 def site() -> None:
-    """Make, sign and list sites."""
+    """Make, sign and list sites, and show their peers."""
+
+
+site.add_command(peers)
 
 
 @site.command()
