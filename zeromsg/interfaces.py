@@ -173,6 +173,9 @@ class IUser(Protocol):
 
     def auth_key(self, site: str) -> PrivateKey: ...
 
+    def encryption_key(self, site: str, index: int) -> PrivateKey:
+        """What the user decrypts with there; ValueError unless index is 0 to 1000."""
+
     def site_key(self, site: str) -> PrivateKey | None:
         """The site's own key, where the node has it."""
 

@@ -134,7 +134,7 @@ def test_the_names_are_those_of_the_api(net, client, stranger):
         ("peerBroadcast", {}, "peerBroadcast needs the parameter message"),
         ("peerBroadcast", [], "peerBroadcast needs the parameter message"),
         ("peerBroadcast", {"message": 1, "bogus": 1}, "peerBroadcast has no parameter bogus"),
-        ("peerBroadcast", [1, None, 5, False, False, False, True, 60, 9], "takes at most 8"),
+        ("peerBroadcast", [1, None, 5, False, False, False, True, 60, None, 9], "takes at most 9"),
         ("peerBroadcast", [1, 5, True, False, 60, 9], "takes at most 5"),
         ("peerBroadcast", {"message": 1, "peer_count": -1}, "peer_count must be a whole number"),
         ("peerBroadcast", {"message": 1, "peer_count": 101}, "peer_count must be a whole number"),

@@ -5,7 +5,7 @@ import random
 from collections.abc import Mapping
 
 import pytest
-from twisted.internet.defer import fail
+from twisted.internet.defer import fail, succeed
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
 
@@ -43,6 +43,7 @@ class Stand:
             rng=random.Random(1),
             entropy=self.random.randbytes,
             connector=self._connector,
+            heavy=lambda work: succeed(work()),
         )
         values = Settings(data_dir=self.folder, sites=tuple(sites), **settings)
         node = Node(values, edges, self.database, self.users)

@@ -341,6 +341,9 @@ def test_only_the_owner_reads_it(path):
     db.close()
 
 
+VERSION = len(database._MIGRATIONS)
+
+
 def test_the_journal_is_a_wal(path):
     db = Database(path)
     connection = sqlite3.connect(path)
@@ -378,15 +381,12 @@ def test_a_failed_migration_changes_nothing(path, monkeypatch):
     db.close()
 
 
-@pytest.mark.parametrize("version", [len(database._MIGRATIONS) + 1, 99, -1])
+@pytest.mark.parametrize("version", [VERSION + 1, 99, -1])
 def test_another_schema_is_refused(path, version):
     Database(path).close()
     alter(path, f"PRAGMA user_version = {version}")
     text = refusal(path)
-    assert (
-        f"its schema has version {version}, and this zeromsg knows {len(database._MIGRATIONS)}"
-        in text
-    )
+    assert f"its schema has version {version}, and this zeromsg knows {VERSION}" in text
     assert "run the zeromsg that wrote it, or a newer one" in text
 
 

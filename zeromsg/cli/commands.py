@@ -17,6 +17,7 @@ _MODULES = {
     "broadcast": "messages",
     "confirm": "confirm",
     "demo": "demo",
+    "key": "key",
     "listen": "listen",
     "rules": "rules",
     "run": "run",

@@ -1,6 +1,7 @@
 """`zeromsg listen`: print a site's messages as they come, judge and answer them."""
 
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,8 +11,9 @@ import click
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from zeromsg.cli.acting import as_options, key_for
+from zeromsg.cli.acting import as_option, key_for
 from zeromsg.cli.options import (
+    data_dir_option,
     json_option,
     json_or_text,
     node_options,
@@ -21,6 +23,7 @@ from zeromsg.cli.options import (
     site_argument,
 )
 from zeromsg.cli.output import emit, sender, shown
+from zeromsg.cli.sealing import give_keys, key_option, key_texts
 from zeromsg.cli.working import connected, hush, sleep, work
 from zeromsg.client import Client, NodeUnreachable
 from zeromsg.errors import ZeromsgError
@@ -67,8 +70,10 @@ _VERDICTS = {
     metavar="FILE",
     help="Append messages to a file too, as lines of JSON.",
 )
-@as_options
+@as_option
+@key_option
 @node_options
+@data_dir_option
 @json_option
 @click.pass_context
 def listen(
@@ -80,9 +85,10 @@ def listen(
     reply: str | None,
     record: Path | None,
     as_user: str | None,
-    data_dir: Path | None,
+    key: Sequence[str],
     node: str | None,
     config: Path | None,
+    data_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Print the messages of a site until Ctrl-C.
@@ -91,15 +97,16 @@ def listen(
     """
     settings = settings_of(config, data_dir)
     url = node_url(node, settings)
+    keys = key_texts(key, config, data_dir)
     hush()
     with ExitStack() as stack:
         file = stack.enter_context(record.open("a")) if record is not None else None
-        wanted = Wanted(count, _VERDICTS[verdict], reply, file, as_json)
+        wanted = Wanted(count, _VERDICTS[verdict], reply, file, as_json, keys)
 
         async def job(reactor: Any) -> int:
             # Good for all connections: it stays the same while there is the user.
-            key = await key_for(reactor, url, settings, site, as_user)
-            return await _Listener(reactor, url, site, key, wanted).run(seconds)
+            own = await key_for(reactor, url, settings, site, as_user)
+            return await _Listener(reactor, url, site, own, wanted).run(seconds)
 
         ctx.exit(work(job, interrupted=0))
 
@@ -109,6 +116,7 @@ class Wanted:
     """What is to be done with messages.
 
     verdict: the command that tells it, or None. reply: JSON or text, or None.
+    keys: shared keys to read with, by name.
     """
 
     count: int | None
@@ -116,6 +124,7 @@ class Wanted:
     reply: str | None
     record: TextIO | None
     as_json: bool
+    keys: Mapping[str, str]
 
 
 class _Listener:
@@ -174,6 +183,7 @@ class _Listener:
             self._reactor, self._url, self._site, self._heard, self._key
         ) as client:
             self._client = client
+            await give_keys(client, self._wanted.keys)
             await client.closed
 
     def _heard(self, cmd: str, params: Any) -> None:

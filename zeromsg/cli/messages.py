@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from zeromsg.cli.acting import as_options, key_for
+from zeromsg.cli.acting import as_option, key_for
 from zeromsg.cli.options import (
+    data_dir_option,
     json_option,
     message_argument,
     node_options,
@@ -18,6 +19,7 @@ from zeromsg.cli.options import (
     site_argument,
 )
 from zeromsg.cli.output import emit, printable, shown
+from zeromsg.cli.sealing import Sealing, give_keys, key_texts, sealing_options
 from zeromsg.cli.working import connected, hush, within, work
 
 ANSWER_SECONDS = 10.0
@@ -52,8 +54,10 @@ _timeout_option = click.option(
 @sign_option
 @_immediate_option
 @_timestamp_option
-@as_options
+@as_option
+@sealing_options
 @node_options
+@data_dir_option
 @json_option
 @click.pass_context
 def broadcast(
@@ -67,10 +71,11 @@ def broadcast(
     immediate: bool,
     timestamp: bool,
     as_user: str | None,
-    data_dir: Path | None,
     node: str | None,
     config: Path | None,
+    data_dir: Path | None,
     as_json: bool,
+    sealing: Sealing,
 ) -> None:
     """Send a message to a site's peers.
 
@@ -79,6 +84,7 @@ def broadcast(
     """
     settings = settings_of(config, data_dir)
     url = node_url(node, settings)
+    keys = key_texts((*sealing.key, *sealing.group_key), config, data_dir)
     params = {
         "message": message,
         "privatekey": privatekey,
@@ -87,13 +93,15 @@ def broadcast(
         "timestamp": timestamp,
         "broadcast": not ask,
         "timeout": timeout,
+        "encrypt": sealing.parameter(),
     }
     patience = ANSWER_SECONDS + (timeout if ask else 0)
     report = _report_replies if ask else _report_sent
 
     async def job(reactor: Any) -> int:
-        key = await key_for(reactor, url, settings, site, as_user)
-        async with connected(reactor, url, site, key=key) as client:
+        own = await key_for(reactor, url, settings, site, as_user)
+        async with connected(reactor, url, site, key=own) as client:
+            await give_keys(client, keys)
             result = await within(reactor, patience, client.call("peerBroadcast", params))
         return report(result, as_json)
 
@@ -134,8 +142,10 @@ def _report_replies(replies: Any, as_json: bool) -> int:
 @sign_option
 @_immediate_option
 @_timestamp_option
-@as_options
+@as_option
+@sealing_options
 @node_options
+@data_dir_option
 @json_option
 @click.pass_context
 def send(
@@ -149,10 +159,11 @@ def send(
     immediate: bool,
     timestamp: bool,
     as_user: str | None,
-    data_dir: Path | None,
     node: str | None,
     config: Path | None,
+    data_dir: Path | None,
     as_json: bool,
+    sealing: Sealing,
 ) -> None:
     """Send a message to one peer, and print its reply.
 
@@ -161,6 +172,7 @@ def send(
     """
     settings = settings_of(config, data_dir)
     url = node_url(node, settings)
+    keys = key_texts((*sealing.key, *sealing.group_key), config, data_dir)
     params = {
         "ip": peer,
         "message": message,
@@ -169,11 +181,13 @@ def send(
         "immediate": immediate,
         "timestamp": timestamp,
         "timeout": timeout,
+        "encrypt": sealing.parameter(),
     }
 
     async def job(reactor: Any) -> int:
-        key = await key_for(reactor, url, settings, site, as_user)
-        async with connected(reactor, url, site, key=key) as client:
+        own = await key_for(reactor, url, settings, site, as_user)
+        async with connected(reactor, url, site, key=own) as client:
+            await give_keys(client, keys)
             waiting = client.call("peerSend", params)
             result = await within(reactor, timeout + ANSWER_SECONDS, waiting)
         if as_json:

@@ -35,7 +35,8 @@ from zeromsg.service.assembly import (
     read_passphrase,
 )
 from zeromsg.service.user_admin import administer
-from zeromsg.store.users import FILE_LIMIT, is_sealed, read_bounded, write_private
+from zeromsg.store.private_file import write_private
+from zeromsg.store.users import FILE_LIMIT, is_sealed, read_bounded
 from zeromsg.wire.json_text import load
 
 _FILE = click.Path(path_type=Path, dir_okay=False)

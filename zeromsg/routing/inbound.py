@@ -5,7 +5,7 @@ The path of a message, cheapest step first: envelope and hash, duplicate,
 event to the site's clients, their verdict, the relay.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -21,6 +21,7 @@ from zeromsg.policy.recorder import Recorder, Stopwatch
 from zeromsg.policy.rules import Rules
 from zeromsg.policy.seen import Met, Seen
 from zeromsg.policy.shedding import Shedding
+from zeromsg.policy.signers import Signers
 from zeromsg.policy.site_state import Recent, SiteState
 from zeromsg.policy.validation import Accepted, Rejected, no_rules, validate
 from zeromsg.routing.blame import Blame, Passed, key_identity
@@ -82,6 +83,7 @@ class Inbound:
         blame: Blame,
         recorder: Recorder,
         shedding: Shedding[IPeerLink],
+        signers: Signers,
         history: History,
         delivery: Delivery,
         replies: Replies,
@@ -97,6 +99,7 @@ class Inbound:
         self._blame = blame
         self._recorder = recorder
         self._shedding = shedding
+        self._signers = signers
         self._history = history
         self._delivery = delivery
         self._replies = replies
@@ -220,6 +223,7 @@ class Inbound:
         record.site = body.site
         self._site_peers.joined(body.site, link)
         self._site_peers.understands(link)
+        others = self._note_signer(body.site, accepted)
         if body.to is not None and not arrival.broadcast:
             link.respond(arrival.req_id, {"ok": THANKS})
             self._replies.deliver(link.name, body.to, _as_reply(envelope, body, accepted))
@@ -231,7 +235,7 @@ class Inbound:
         record.clients += len(listeners)
         remembered = arrival.broadcast and self._history.wanted(body.site)
         if listeners or body.immediate or remembered:
-            event = _event(envelope, body, accepted, link.name, arrival.broadcast)
+            event = _event(envelope, body, accepted, others, link.name, arrival.broadcast)
             if not listeners and body.immediate:
                 self._delivery.keep(body.site, hash, event)
                 record.queued = True
@@ -248,6 +252,18 @@ class Inbound:
             self._delivery.show(listeners, event)
         # Only now: what was acknowledged is with a client or on disk.
         link.respond(arrival.req_id, {"ok": THANKS})
+
+    def _note_signer(self, site: str, accepted: Accepted) -> tuple[str, ...]:
+        """Learn the key of who signed; other addresses that its user ID has shown."""
+        if not accepted.signed_by:
+            return ()
+        user_id = accepted.cert.user_id if accepted.cert is not None else None
+        others = self._signers.met(
+            site, accepted.signed_by, accepted.public_key, user_id, self._wall()
+        )
+        if others:
+            self._log.debug("{user} has shown several addresses", user=user_id)
+        return others
 
     def _await_verdict(
         self,
@@ -301,8 +317,12 @@ def cert_text(accepted: Accepted) -> str:
     return accepted.cert.text if accepted.cert is not None else ""
 
 
-def user_of(accepted: Accepted) -> dict[str, Any] | None:
-    """A verified identity for events: `{"address", "id", "provider"}`, None if unsigned."""
+def user_of(accepted: Accepted, others: Collection[str] = ()) -> dict[str, Any] | None:
+    """A verified identity for events: `{"address", "id", "provider"}`, None if unsigned.
+
+    others: further addresses that the user ID has shown; then one of them may
+    be an impostor's, and `other_addresses` says so.
+    """
     if not accepted.signed_by:
         return None
     cert = accepted.cert
@@ -310,6 +330,7 @@ def user_of(accepted: Accepted) -> dict[str, Any] | None:
         "address": accepted.signed_by,
         "id": cert.user_id if cert else None,
         "provider": cert.issuer if cert else None,
+        **({"other_addresses": list(others)} if others else {}),
     }
 
 
@@ -323,7 +344,14 @@ def _as_reply(envelope: Envelope, body: Body, accepted: Accepted) -> dict[str, A
     }
 
 
-def _event(envelope: Envelope, body: Body, accepted: Accepted, ip: str, broadcast: bool) -> str:
+def _event(
+    envelope: Envelope,
+    body: Body,
+    accepted: Accepted,
+    others: Collection[str],
+    ip: str,
+    broadcast: bool,
+) -> str:
     return receive_event(
         ip=ip,
         hash=envelope.hash,
@@ -333,7 +361,7 @@ def _event(envelope: Envelope, body: Body, accepted: Accepted, ip: str, broadcas
         site=body.site,
         broadcast=broadcast,
         timestamp=body.timestamp,
-        user=user_of(accepted),
+        user=user_of(accepted, others),
         trace=envelope.trace,
         with_trace=broadcast,
     )

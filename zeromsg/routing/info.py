@@ -15,8 +15,8 @@ import attrs
 from zeromsg.interfaces import ISite, IUser
 from zeromsg.wire.names import ZERONET_REV, ZERONET_VERSION
 
-PLUGINS = ["PeerMessage"]
-"""Zites look for "PeerMessage" here before they use it."""
+PLUGINS = ["PeerMessage", "CryptMessage"]
+"""What zites look for here before they use it."""
 
 _MEGABYTE = 1024 * 1024
 _COUNTED = ("files", "files_optional", "includes")

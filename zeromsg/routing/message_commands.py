@@ -25,8 +25,10 @@ from zeromsg.routing.binding import (
 )
 from zeromsg.routing.calling import ANSWERED, Command, Context, Table, held
 from zeromsg.routing.delivery import Delivery
+from zeromsg.routing.drafts import Draft
 from zeromsg.routing.history import History
-from zeromsg.routing.outbound import Draft, Outbound
+from zeromsg.routing.outbound import Outbound
+from zeromsg.routing.secrecy import Secrecy
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.wire import names
 from zeromsg.wire.peer_messages import PEER_COUNT_LIMIT
@@ -46,6 +48,7 @@ _TO_ALL = {
     "timestamp": Parameter("timestamp", boolean, False),
     "broadcast": Parameter("broadcast", boolean, True),
     "timeout": Parameter("timeout", _TIMEOUT, 60.0),
+    "encrypt": Parameter("encrypt", anything, None),
 }
 _PLUGIN_ORDER = (_MESSAGE, _KEY, *_TO_ALL.values())
 _PROPOSAL_ORDER = (
@@ -63,6 +66,7 @@ class MessageCommands:
         sites: ISites,
         delivery: Delivery,
         outbound: Outbound,
+        secrecy: Secrecy,
         site_peers: SitePeers,
         recorder: Recorder,
         history: History,
@@ -71,6 +75,7 @@ class MessageCommands:
         self._sites = sites
         self._delivery = delivery
         self._outbound = outbound
+        self._secrecy = secrecy
         self._site_peers = site_peers
         self._recorder = recorder
         self._history = history
@@ -88,10 +93,13 @@ class MessageCommands:
                     _TO_ALL["immediate"],
                     _TO_ALL["timestamp"],
                     _TO_ALL["timeout"],
+                    _TO_ALL["encrypt"],
                 ),
                 self._peer_send,
             ),
-            names.PEER_REPLY: Command((*_HASH, _MESSAGE, _KEY), self._peer_reply),
+            names.PEER_REPLY: Command(
+                (*_HASH, _MESSAGE, _KEY, _TO_ALL["encrypt"]), self._peer_reply
+            ),
             names.PEER_VALID: Command(_HASH, self._verdict(Verdict.ACCEPT)),
             names.PEER_INVALID: Command(_HASH, self._verdict(Verdict.REJECT)),
             names.PEER_IGNORE: Command(_HASH, self._verdict(Verdict.IGNORE)),
@@ -119,10 +127,11 @@ class MessageCommands:
         privatekey: Any = None,
         trace: bool = False,
         timestamp: bool = False,
+        encrypt: Any = None,
     ) -> Any:
-        draft = Draft(context.user, context.site, message, privatekey, immediate, timestamp)
+        draft = _draft(context, message, privatekey, encrypt, immediate, timestamp)
         if not broadcast:
-            return self._outbound.ask_many(draft, peer_count, timeout)
+            return self._ask_many(context, draft, peer_count, timeout)
         client, call_id = context.client, context.call_id
         self._outbound.broadcast(
             draft, peer_count, trace, lambda result: client.respond(call_id, result)
@@ -139,24 +148,45 @@ class MessageCommands:
         immediate: bool,
         timestamp: bool,
         timeout: float,
+        encrypt: Any,
     ) -> Awaitable[Any]:
-        draft = Draft(context.user, context.site, message, privatekey, immediate, timestamp)
+        draft = _draft(context, message, privatekey, encrypt, immediate, timestamp)
         if to is None:
             return self._ask(context, draft, ip, timeout)
         return self._reply(draft, ip, to, with_hash=True)
 
+    async def _ask_many(
+        self, context: Context, draft: Draft, peer_count: int, timeout: float
+    ) -> list[Mapping[str, Any]]:
+        replies = await self._outbound.ask_many(draft, peer_count, timeout)
+        return [self._readable_reply(context, reply) for reply in replies]
+
+    def _readable_reply(self, context: Context, reply: Mapping[str, Any]) -> Mapping[str, Any]:
+        """An entry of gathered replies, whose message stands under another name."""
+        values = {name: value for name, value in reply.items() if name != "reply"}
+        readable = self._secrecy.readable_values(
+            context.client, context.site, {**values, "message": reply["reply"]}
+        )
+        message = readable["message"]
+        return {**values, "reply": message} | {
+            name: value for name, value in readable.items() if name == "encrypted"
+        }
+
     async def _ask(self, context: Context, draft: Draft, ip: str, timeout: float) -> object:
         client, call_id = context.client, context.call_id
-        await self._outbound.ask(draft, ip, timeout, lambda result: client.respond(call_id, result))
+
+        def respond(reply: Mapping[str, Any]) -> None:
+            client.respond(call_id, self._secrecy.readable_values(client, context.site, reply))
+
+        await self._outbound.ask(draft, ip, timeout, respond)
         return ANSWERED
 
     def _peer_reply(
-        self, context: Context, hash: str, message: Any, privatekey: Any
+        self, context: Context, hash: str, message: Any, privatekey: Any, encrypt: Any
     ) -> Awaitable[Any]:
         ip = self._outbound.origin_of(context.site, hash)
-        return self._reply(
-            Draft(context.user, context.site, message, privatekey), ip, hash, with_hash=False
-        )
+        draft = _draft(context, message, privatekey, encrypt)
+        return self._reply(draft, ip, hash, with_hash=False)
 
     async def _reply(self, draft: Draft, ip: str, to: str, with_hash: bool) -> Any:
         hash = await self._outbound.reply(draft, ip, to)
@@ -195,10 +225,33 @@ class MessageCommands:
 
     def _peer_history(
         self, context: Context, since: float | None, limit: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[Mapping[str, Any]]:
         if held(self._sites, context.site).rules is None:
             raise no_rules(context.site).to_client()
-        return self._history.recent(context.site, since or 0.0, limit)
+        recent = self._history.recent(context.site, since or 0.0, limit)
+        return [
+            self._secrecy.readable_values(context.client, context.site, event) for event in recent
+        ]
+
+
+def _draft(
+    context: Context,
+    message: Any,
+    privatekey: Any,
+    encrypt: Any,
+    immediate: bool = False,
+    timestamp: bool = False,
+) -> Draft:
+    return Draft(
+        client=context.client,
+        user=context.user,
+        site=context.site,
+        message=message,
+        privatekey=privatekey,
+        immediate=immediate,
+        timestamp=timestamp,
+        encrypt=encrypt,
+    )
 
 
 def in_order(cmd: str, positional: Sequence[Any]) -> Sequence[Parameter] | None:

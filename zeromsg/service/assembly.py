@@ -9,7 +9,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +22,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.web.resource import IResource
@@ -123,8 +124,12 @@ class NodeService(Service):
             rng=random.Random(secrets.randbits(128)),
             entropy=secrets.token_bytes,
             connector=dialer.endpoint_for,
+            heavy=self._in_thread,
             tls=tls,
         )
+
+    def _in_thread(self, work: Callable[[], Any]) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
 
     def startService(self) -> None:
         super().startService()

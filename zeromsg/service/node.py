@@ -27,12 +27,15 @@ from zeromsg.policy.recorder import Recorder
 from zeromsg.policy.scoring import Banned, Scoring
 from zeromsg.policy.seen import LIFETIME, Seen
 from zeromsg.policy.shedding import PAUSE_SECONDS, Shedding
+from zeromsg.policy.signers import Signers
 from zeromsg.policy.site_state import SiteState
 from zeromsg.routing.blame import Blame
 from zeromsg.routing.cert_commands import CertCommands
 from zeromsg.routing.commands import Commands
+from zeromsg.routing.crypt_commands import CryptCommands
 from zeromsg.routing.deadlines import Deadlines
 from zeromsg.routing.delivery import Delivery
+from zeromsg.routing.drafts import Drafts
 from zeromsg.routing.history import History
 from zeromsg.routing.inbound import Inbound, Origin
 from zeromsg.routing.info import NodeFacts, site_info
@@ -40,9 +43,12 @@ from zeromsg.routing.joining import Joining, complete
 from zeromsg.routing.message_commands import MessageCommands
 from zeromsg.routing.outbound import Outbound
 from zeromsg.routing.prompts import Prompts
+from zeromsg.routing.recipients import Recipients
 from zeromsg.routing.relay import Relay
 from zeromsg.routing.replies import Replies
 from zeromsg.routing.requests import Requests
+from zeromsg.routing.secrecy import Heavy, Secrecy
+from zeromsg.routing.secrecy_commands import SecrecyCommands
 from zeromsg.routing.site_commands import SiteCommands
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.service.config import Settings
@@ -78,7 +84,7 @@ class Edges:
 
     clock: seconds for timers. wall: Unix seconds. rng: picks peers.
     entropy: bytes nobody can guess. connector: to a peer's address.
-    tls: options of `net.tls`, or None.
+    heavy: runs what would block for long. tls: options of `net.tls`, or None.
     """
 
     clock: IReactorTime
@@ -86,6 +92,7 @@ class Edges:
     rng: random.Random
     entropy: Callable[[int], bytes]
     connector: Callable[[PeerAddress], IStreamClientEndpoint]
+    heavy: Heavy
     tls: Any = None
 
 
@@ -117,7 +124,11 @@ class Node:
         self.seen = Seen()
         self._deadlines = Deadlines(edges.clock)
         self.replies = Replies()
-        self.delivery = Delivery(self.sites, database, self._state, self._deadlines, edges.wall)
+        self.signers = Signers()
+        self.secrecy = Secrecy(users=users, clock=edges.clock, heavy=edges.heavy)
+        self.delivery = Delivery(
+            self.sites, database, self._state, self.secrecy, self._deadlines, edges.wall
+        )
         self.site_peers = SitePeers(self.sites, edges.clock)
         self.blame = Blame(
             scoring=self.scoring,
@@ -151,6 +162,7 @@ class Node:
             blame=self.blame,
             recorder=self.recorder,
             shedding=self._shedding,
+            signers=self.signers,
             history=history,
             delivery=self.delivery,
             replies=self.replies,
@@ -169,10 +181,21 @@ class Node:
             check_port=self._check_port,
             changed=self._site_changed,
         )
-        outbound = Outbound(
+        drafts = Drafts(
             sites=self.sites,
             states=self._state,
             seen=self.seen,
+            signers=self.signers,
+            secrecy=self.secrecy,
+            recipients=Recipients(self.signers, self.secrecy),
+            clock=edges.clock,
+            wall=edges.wall,
+            entropy=edges.entropy,
+            raw_limit=settings.peers.raw_limit,
+        )
+        outbound = Outbound(
+            drafts=drafts,
+            states=self._state,
             recorder=self.recorder,
             history=history,
             delivery=self.delivery,
@@ -183,13 +206,12 @@ class Node:
             clock=edges.clock,
             wall=edges.wall,
             rng=edges.rng,
-            entropy=edges.entropy,
-            raw_limit=settings.peers.raw_limit,
         )
         message_commands = MessageCommands(
             sites=self.sites,
             delivery=self.delivery,
             outbound=outbound,
+            secrecy=self.secrecy,
             site_peers=self.site_peers,
             recorder=self.recorder,
             history=history,
@@ -210,7 +232,13 @@ class Node:
             site_peers=self.site_peers,
             prompts=self.prompts,
         )
-        tables = (message_commands.table(), site_commands.table(), self.cert_commands.table())
+        tables = (
+            message_commands.table(),
+            SecrecyCommands(self.secrecy).table(),
+            site_commands.table(),
+            self.cert_commands.table(),
+            CryptCommands(edges.entropy, edges.clock).table(),
+        )
         self.commands = Commands(users, self.delivery, self.prompts, tables)
         self._saving = LoopingCall(self._every_second)
         self._reloading = LoopingCall(self._reload)
@@ -230,6 +258,7 @@ class Node:
         kept = self.database.bans()
         bans = (Banned(ban.identity, ban.until, ban.strikes, ban.reason) for ban in kept)
         self.scoring.restore(bans, now)
+        self.signers.restore(self.database.signers(), self.database.named())
 
     def add_site(self, address: str, path: Path | None, size_limit: int) -> None:
         site = self.sites.add(address, path, size_limit)
@@ -267,6 +296,9 @@ class Node:
 
     def _save(self) -> None:
         self.database.add_seen(self.seen.take_new())
+        changes = self.signers.take_changes()
+        if changes:
+            self.database.change_signers(changes)
 
     def _look(self) -> None:
         """See whether the node keeps up; if not, slow the worst senders down."""
@@ -445,6 +477,7 @@ class Node:
                 "waiting_for_verdict": self.delivery.waiting,
                 "waiting_for_reply": len(self.replies),
             },
+            "sealed": attrs.asdict(self.secrecy.counts),
             "bans": len(self.bans()),
             "clients": self.delivery.count(),
             "seen": len(self.seen),

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from zeromsg.errors import ConfigError
+from zeromsg.policy.signers import Changes, Named, Signer
 
 FILE_NAME = "zeromsg.sqlite3"
 SEEN_LIMIT = 1_000_000
@@ -54,6 +55,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " last_seen REAL NOT NULL, successes INTEGER NOT NULL, failures INTEGER NOT NULL,"
         " UNIQUE (site, address))",
         "CREATE INDEX peers_by_age ON peers (site, last_seen)",
+    ),
+    (
+        "CREATE TABLE signers (site TEXT NOT NULL, address TEXT NOT NULL,"
+        " public_key BLOB NOT NULL, first REAL NOT NULL, last REAL NOT NULL,"
+        " PRIMARY KEY (site, address)) WITHOUT ROWID",
+        "CREATE TABLE user_ids (site TEXT NOT NULL, user_id TEXT NOT NULL,"
+        " address TEXT NOT NULL, first REAL NOT NULL,"
+        " PRIMARY KEY (site, user_id, address)) WITHOUT ROWID",
     ),
     (
         # One key for each user of a site. "" is the default user, whose keys
@@ -280,6 +289,38 @@ class Database:
     def remove_ban(self, identity: str) -> None:
         """Drop a ban, if there is one."""
         self._change("DELETE FROM bans WHERE identity = ?", (identity,))
+
+    # The directory of keys
+
+    def signers(self) -> list[Signer]:
+        """All addresses whose keys are known, unheard of longest first."""
+        rows = self._rows(
+            "SELECT site, address, public_key, first, last FROM signers ORDER BY last"
+        )
+        return [Signer(*row) for row in rows]
+
+    def named(self) -> list[Named]:
+        """All addresses of user IDs, in the order in which they were shown."""
+        rows = self._rows("SELECT site, user_id, address, first FROM user_ids ORDER BY first")
+        return [Named(*row) for row in rows]
+
+    def change_signers(self, changes: Changes) -> None:
+        """Write what changed in the directory, in one transaction."""
+        with self._transaction():
+            many = self._connection.executemany
+            many(
+                "INSERT OR REPLACE INTO signers VALUES (?, ?, ?, ?, ?)",
+                (attrs.astuple(signer) for signer in changes.signers.values()),
+            )
+            many(
+                "INSERT OR REPLACE INTO user_ids VALUES (?, ?, ?, ?)",
+                (attrs.astuple(named) for named in changes.named),
+            )
+            many("DELETE FROM signers WHERE site = ? AND address = ?", changes.forgotten)
+            many(
+                "DELETE FROM user_ids WHERE site = ? AND user_id = ? AND address = ?",
+                ((named.site, named.user_id, named.address) for named in changes.unnamed),
+            )
 
     # Peers
 

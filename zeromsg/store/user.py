@@ -104,6 +104,16 @@ class User:
         """The address of `auth_key`."""
         return self.auth_key(site).address
 
+    def encryption_key(self, site: str, index: int) -> PrivateKey:
+        """The key the user decrypts with on a site; index is 0 to 1000, ValueError beyond.
+
+        It follows the site and the domain of the selected certificate, not the
+        certificate's address.
+        """
+        # As in ZeroNet the domain counts even where its certificate is gone.
+        domain = self._entry(site).get("cert") or ""
+        return derivation.encryption_key(self.master_seed, site, domain, index)
+
     # Keys of sites the user owns
 
     def site_key(self, site: str) -> PrivateKey | None:

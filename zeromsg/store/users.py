@@ -10,7 +10,6 @@ error and no log entry carries a key.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +27,7 @@ from zeromsg.crypto.container import (
     unseal,
 )
 from zeromsg.errors import ClientError, ConfigError
+from zeromsg.store.private_file import write_private
 from zeromsg.store.user import NAME_MEMBER, BrokenUser, User, is_user_name
 
 USERS_LIMIT = 1000
@@ -339,26 +339,3 @@ def read_bounded(path: Path) -> bytes | None:
     with path.open("rb") as file:
         data = file.read(FILE_LIMIT + 1)
     return data if len(data) <= FILE_LIMIT else None
-
-
-def write_private(path: Path, text: str) -> None:
-    """Put a file of mode 0600 in place in one step; it is on the disk then. Raises OSError."""
-    fresh = path.with_name(f"{path.name}.new")
-    # One that a crash left behind may have another mode.
-    fresh.unlink(missing_ok=True)
-    file = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "w", encoding="ascii") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    fresh.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename inside a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

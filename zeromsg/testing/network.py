@@ -22,14 +22,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.task import Clock
 
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.protocol.session import Session
 from zeromsg.service.config import PeerSettings, Settings, SiteSettings
-from zeromsg.service.node import Edges, Node
+from zeromsg.service.node import RELOAD_SECONDS, Edges, Node
 from zeromsg.service.site_making import new_site, sign_site
 from zeromsg.store.database import Database
 from zeromsg.store.sites import SIZE_LIMIT
@@ -201,6 +201,7 @@ class Network:
         self._folder = Path(tempfile.mkdtemp(prefix="zeromsg-network-"))
         self._by_address: dict[PeerAddress, NetworkNode] = {}
         self._keys: dict[str, PrivateKey] = {}
+        self._site_folders: dict[str, Path] = {}
         self.nodes = [self._make(number) for number in range(nodes)]
 
     def __enter__(self) -> Self:
@@ -262,6 +263,7 @@ class Network:
             rng=random.Random(self.rng.random()),
             entropy=self.rng.randbytes,
             connector=lambda target: self._endpoint(address, target),
+            heavy=lambda work: succeed(work()),
         )
         node = Node(settings, edges, database, users)
         node.peer_port = PEER_PORT
@@ -354,11 +356,20 @@ class Network:
             (folder / P2P_JSON).unlink()
             sign_site(folder, key, self.wall)
         self._keys[key.address] = key
+        self._site_folders[key.address] = folder
         for number in range(len(self.nodes)) if holders is None else holders:
             member = self.nodes[number]
             member.users.default.set_site_key(key.address, key)
             member.node.add_site(key.address, folder, SIZE_LIMIT)
         return key.address
+
+    def set_rules(self, site: str, rules: Mapping[str, Any]) -> None:
+        """Publish other rules of a site; nodes that serve it take them over."""
+        folder = self._site_folders[site]
+        self.advance(SETTLE_SECONDS)  # a new version has a later time
+        (folder / P2P_JSON).write_text(dump(rules))
+        sign_site(folder, self._keys[site], self.wall)
+        self.advance(RELOAD_SECONDS + SETTLE_SECONDS)
 
     def site_key(self, site: str) -> PrivateKey:
         return self._keys[site]
