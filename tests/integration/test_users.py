@@ -147,6 +147,16 @@ def test_wrong_use(tmp_path, arguments):
     zeromsg(*arguments, *where, code=2)
 
 
+def test_a_site_that_is_made_while_the_node_runs_keeps_its_key(node, tmp_path):
+    where = ("--config", node.config)
+    made = as_json("site", "new", tmp_path / "new", *where)
+    # The node writes the file anew.
+    zeromsg("user", "new", "bob", *where)
+    users = json.loads((node.data_dir / "users.json").read_text())
+    assert made["address"] in next(iter(users.values()))["sites"]
+    zeromsg("site", "sign", tmp_path / "new", *where)
+
+
 def test_certificates_from_the_shell(node, site):
     where = ("--config", node.config)
     zeromsg("user", "new", "bob", *where)
