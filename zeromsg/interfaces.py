@@ -173,6 +173,9 @@ class IUser(Protocol):
 
     def auth_key(self, site: str) -> PrivateKey: ...
 
+    def reading_keys(self, site: str) -> Sequence[PrivateKey]:
+        """All keys that messages there may be sealed to, the auth key first."""
+
     def encryption_key(self, site: str, index: int) -> PrivateKey:
         """What the user decrypts with there; ValueError unless index is 0 to 1000."""
 

@@ -94,6 +94,28 @@ def test_by_user_id_and_some_fields_only(three):
     assert set(message) == {"game", MEMBER}
 
 
+def test_who_chose_a_certificate_still_reads_what_went_to_the_address_before(three):
+    three.introduce(three.bob)
+    before = three.address(2)
+    other = three.net.site()
+    bob = three.user(2)
+    unsigned = Certificate("web", "bob", "zeroid.bit", "")
+    signature = sign(cert_subject(bob.auth_address(other), unsigned), ISSUER)
+    bob.add_certificate(other, Certificate("web", "bob", "zeroid.bit", signature))
+    bob.set_certificate(three.site, "zeroid.bit")
+    assert three.address(2) != before
+    three.send(three.alice, "old", before)
+    three.bob.ask("peerBroadcast", {"message": "hello", "privatekey": False})
+    three.net.advance(1)
+    three.send(three.alice, "new", three.address(2))
+    assert [event["message"] for event in three.bob.received()] == ["old", "new"]
+
+
+def test_the_owner_of_a_site_reads_what_is_sealed_to_it(three):
+    three.send(three.alice, "to the owner", three.net.site_key(three.site).public_key.hex())
+    assert three.seen_by(three.bob) == ("to the owner", AUTH)
+
+
 def test_by_public_key_of_whom_nobody_heard(three):
     for text in (
         three.user(2).auth_key(three.site).public_key.hex(),
@@ -508,7 +530,8 @@ def test_hidden_garbage_is_looked_at_within_a_limit(three, outsider, monkeypatch
     for _ in range(5):
         outsider(sealed_to_bob(three, readers=[other], hidden=True))
     counts = three.net.nodes[2].node.secrecy.counts
-    assert (counts.tried, counts.over_limit) == (0, 2)
+    # Each is looked at with the user's key and the site's, which this node has.
+    assert (counts.tried, counts.over_limit) == (0, 7)
 
 
 @pytest.mark.parametrize(

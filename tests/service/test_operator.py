@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from zeromsg.crypto.keys import PrivateKey
 from zeromsg.errors import ClientError
 from zeromsg.policy.scoring import BAN_SECONDS, LONGEST_BAN
 from zeromsg.service.operator import operate
@@ -139,3 +140,20 @@ def test_what_is_missing_or_too_long(ask):
 @pytest.mark.parametrize("cmd", ["", "Why", "stop", "peerBroadcast"])
 def test_other_commands_do_not_exist(ask, cmd):
     assert refused(ask, cmd) == "unsupported: the operator has no such command"
+
+
+def test_user_ids_are_listed_and_settled(net, ask):
+    site = net.site()
+    signers = net.nodes[1].node.signers
+    bob, eve = PrivateKey(b"\1" * 32), PrivateKey(b"\2" * 32)
+    for number, key in enumerate((bob, eve)):
+        signers.met(site, key.address, key.public_key, "bob@a.bit", float(number))
+    assert ask("identities", site=site)["identities"] == [
+        {"id": "bob@a.bit", "address": bob.address, "first": 0.0},
+        {"id": "bob@a.bit", "address": eve.address, "first": 1.0},
+    ]
+    kept = {"site": site, "id": "bob@a.bit", "address": eve.address}
+    assert ask("identity_keep", **kept) == {"kept": eve.address}
+    assert len(ask("identities", site=site)["identities"]) == 1
+    assert refused(ask, "identity_keep", **kept).startswith("invalid: ")
+    assert refused(ask, "identities").startswith("invalid: ")

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from zeromsg.cli.options import data_dir_option
 from zeromsg.cli.status import read_token
 from zeromsg.client import operate
 from zeromsg.service.assembly import USERS_FILE
@@ -16,15 +17,16 @@ from zeromsg.store.users import is_sealed
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def as_option(command: _Command) -> _Command:
-    """--as; the command gets `as_user`, for `key_for`."""
-    return click.option(
+def as_options(command: _Command) -> _Command:
+    """--as and --data-dir; the command gets `as_user` and `data_dir`, for `key_for`."""
+    option = click.option(
         "--as",
         "as_user",
         metavar="USER",
         help="Act for this user of the node: a local name, or (the beginning of) a master "
         "address. By default for the first one.",
-    )(command)
+    )
+    return option(data_dir_option(command))
 
 
 async def key_for(

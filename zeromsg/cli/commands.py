@@ -17,6 +17,7 @@ _MODULES = {
     "broadcast": "messages",
     "confirm": "confirm",
     "demo": "demo",
+    "identities": "identities",
     "key": "key",
     "listen": "listen",
     "rules": "rules",

@@ -11,9 +11,8 @@ import click
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from zeromsg.cli.acting import as_option, key_for
+from zeromsg.cli.acting import as_options, key_for
 from zeromsg.cli.options import (
-    data_dir_option,
     json_option,
     json_or_text,
     node_options,
@@ -70,10 +69,9 @@ _VERDICTS = {
     metavar="FILE",
     help="Append messages to a file too, as lines of JSON.",
 )
-@as_option
 @key_option
+@as_options
 @node_options
-@data_dir_option
 @json_option
 @click.pass_context
 def listen(
@@ -84,11 +82,11 @@ def listen(
     verdict: str,
     reply: str | None,
     record: Path | None,
+    key_names: Sequence[str],
     as_user: str | None,
-    key: Sequence[str],
+    data_dir: Path | None,
     node: str | None,
     config: Path | None,
-    data_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Print the messages of a site until Ctrl-C.
@@ -97,7 +95,7 @@ def listen(
     """
     settings = settings_of(config, data_dir)
     url = node_url(node, settings)
-    keys = key_texts(key, config, data_dir)
+    keys = key_texts(key_names, config, data_dir)
     hush()
     with ExitStack() as stack:
         file = stack.enter_context(record.open("a")) if record is not None else None
@@ -105,8 +103,8 @@ def listen(
 
         async def job(reactor: Any) -> int:
             # Good for all connections: it stays the same while there is the user.
-            own = await key_for(reactor, url, settings, site, as_user)
-            return await _Listener(reactor, url, site, own, wanted).run(seconds)
+            key = await key_for(reactor, url, settings, site, as_user)
+            return await _Listener(reactor, url, site, key, wanted).run(seconds)
 
         ctx.exit(work(job, interrupted=0))
 

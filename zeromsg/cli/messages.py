@@ -5,9 +5,8 @@ from typing import Any
 
 import click
 
-from zeromsg.cli.acting import as_option, key_for
+from zeromsg.cli.acting import as_options, key_for
 from zeromsg.cli.options import (
-    data_dir_option,
     json_option,
     message_argument,
     node_options,
@@ -54,10 +53,9 @@ _timeout_option = click.option(
 @sign_option
 @_immediate_option
 @_timestamp_option
-@as_option
 @sealing_options
+@as_options
 @node_options
-@data_dir_option
 @json_option
 @click.pass_context
 def broadcast(
@@ -71,9 +69,9 @@ def broadcast(
     immediate: bool,
     timestamp: bool,
     as_user: str | None,
+    data_dir: Path | None,
     node: str | None,
     config: Path | None,
-    data_dir: Path | None,
     as_json: bool,
     sealing: Sealing,
 ) -> None:
@@ -99,8 +97,8 @@ def broadcast(
     report = _report_replies if ask else _report_sent
 
     async def job(reactor: Any) -> int:
-        own = await key_for(reactor, url, settings, site, as_user)
-        async with connected(reactor, url, site, key=own) as client:
+        key = await key_for(reactor, url, settings, site, as_user)
+        async with connected(reactor, url, site, key=key) as client:
             await give_keys(client, keys)
             result = await within(reactor, patience, client.call("peerBroadcast", params))
         return report(result, as_json)
@@ -142,10 +140,9 @@ def _report_replies(replies: Any, as_json: bool) -> int:
 @sign_option
 @_immediate_option
 @_timestamp_option
-@as_option
 @sealing_options
+@as_options
 @node_options
-@data_dir_option
 @json_option
 @click.pass_context
 def send(
@@ -159,9 +156,9 @@ def send(
     immediate: bool,
     timestamp: bool,
     as_user: str | None,
+    data_dir: Path | None,
     node: str | None,
     config: Path | None,
-    data_dir: Path | None,
     as_json: bool,
     sealing: Sealing,
 ) -> None:
@@ -185,8 +182,8 @@ def send(
     }
 
     async def job(reactor: Any) -> int:
-        own = await key_for(reactor, url, settings, site, as_user)
-        async with connected(reactor, url, site, key=own) as client:
+        key = await key_for(reactor, url, settings, site, as_user)
+        async with connected(reactor, url, site, key=key) as client:
             await give_keys(client, keys)
             waiting = client.call("peerSend", params)
             result = await within(reactor, timeout + ANSWER_SECONDS, waiting)

@@ -37,9 +37,10 @@ class Sealing:
 
 
 def key_option(command: _Command) -> _Command:
-    """--key for commands that read; the command gets `key`, a list of names."""
+    """--key for commands that read; the command gets `key_names`."""
     return click.option(
         "--key",
+        "key_names",
         multiple=True,
         metavar="NAME",
         help="Read what is sealed with this key of `zeromsg key`. May be given again.",

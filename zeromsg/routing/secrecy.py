@@ -9,7 +9,7 @@ many are tried beyond that is bounded for each site. One sealed body that comes
 again in another message is not opened: whoever sends it may only have found it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -21,7 +21,7 @@ from zeromsg.crypto.sealed_message import MEMBER, open_message, read_message
 from zeromsg.crypto.sealing import BadSealing, Encrypted, IReader, Opened, OwnKey, SharedKey
 from zeromsg.crypto.shared_keys import check_text, group_key, is_random_key, shared_key
 from zeromsg.errors import BadKey, ClientError
-from zeromsg.interfaces import IClient, IUser, IUsers
+from zeromsg.interfaces import IClient, IUsers
 from zeromsg.policy.rate import Buckets
 from zeromsg.policy.site_state import Recent
 from zeromsg.wire import json_text
@@ -218,7 +218,7 @@ class Secrecy:
             return found
         user = self._users.get(client.user)
         if user is not None:
-            found += [(OwnKey(key), {"by": "auth"}) for key in _own_keys(user, client.site)]
+            found += [(OwnKey(key), {"by": "auth"}) for key in user.reading_keys(client.site)]
         for name, held in connection.keys.items() if connection is not None else ():
             found.append((held.key, {"by": "key", "name": name}))
         return found
@@ -344,7 +344,3 @@ def _encrypted(message: object) -> Encrypted | None:
         return read_message(message)
     except BadSealing:
         return None
-
-
-def _own_keys(user: IUser, site: str) -> Iterable[PrivateKey]:
-    return (user.auth_key(site),)

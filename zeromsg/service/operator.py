@@ -18,6 +18,7 @@ def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any
     why: `hash`. bans: nothing. ban: `identity`, `seconds`, `reason`. pardon: `identity`.
     prompts: nothing. prompt_answer: `id` and `answer`, which may be left out where
     there is one choice only, or `no` (true).
+    identities: `site`. identity_keep: `site`, `id`, `address`.
     user_key: `site`, `user`. Users and certificates: see `user_admin.administer`.
     """
     try:
@@ -35,7 +36,25 @@ def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any
         else:
             node.prompts.answer(id, node.prompts.only_choice(id) if answer is None else answer)
         return {"answered": id}
+    if cmd in ("identities", "identity_keep"):
+        return _identities(node, cmd, params)
     return _messages(node, cmd, params)
+
+
+def _identities(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What user IDs have shown on a site, and which address one of them means."""
+    site = _text(params, "site")
+    if cmd == "identities":
+        return {
+            "identities": [
+                {"id": named.user_id, "address": named.address, "first": named.first}
+                for named in node.signers.users(site)
+            ]
+        }
+    user_id, address = _text(params, "id"), _text(params, "address")
+    if not node.signers.keep_only(site, user_id, address):
+        raise ClientError("invalid", "that user ID has not shown several addresses, or not this")
+    return {"kept": address}
 
 
 def _users(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -10,6 +10,7 @@ import copy
 import functools
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Literal, TypeGuard
 
 import attrs
@@ -31,6 +32,9 @@ CERTIFICATES_LIMIT = 200
 """Certificates of one user; sites may add some without asking."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,23}", re.IGNORECASE)
+
+READING_CERTIFICATES = 16
+"""Certificates whose keys sealed messages are tried with."""
 
 _Json = dict[str, Any]
 
@@ -103,6 +107,17 @@ class User:
     def auth_address(self, site: str) -> str:
         """The address of `auth_key`."""
         return self.auth_key(site).address
+
+    def reading_keys(self, site: str) -> list[PrivateKey]:
+        """All keys that messages on a site may be sealed to, the present auth key first.
+
+        Whoever chose a certificate still reads what is sealed to the address
+        without it, or with another; the owner of a site what is sealed to it.
+        """
+        owned = islice(self.certificates().values(), READING_CERTIFICATES)
+        found = [self.auth_key(site), self._plain_key(site), *(each.key for each in owned)]
+        site_key = self.site_key(site)
+        return list(dict.fromkeys(found if site_key is None else [*found, site_key]))
 
     def encryption_key(self, site: str, index: int) -> PrivateKey:
         """The key the user decrypts with on a site; index is 0 to 1000, ValueError beyond.
