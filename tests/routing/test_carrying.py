@@ -53,7 +53,7 @@ def test_a_question_between_closed_nodes_is_answered(closed_pair):
     assert reply["message"] == "a"
     (event,) = target.received()
     # The author is proven by the signature; the neighbour brought it.
-    assert event["signed_by"] == net.nodes[0].users.auth_address(site)
+    assert event["signed_by"] == net.nodes[0].users.default.auth_address(site)
     assert event["ip"] == net.nodes[1].name and event["broadcast"] is False
     # The neighbour's own clients hear nothing of it.
     assert net.nodes[1].node.inbound.counters.received == 1

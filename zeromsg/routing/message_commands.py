@@ -70,7 +70,6 @@ class MessageCommands:
         site_peers: SitePeers,
         recorder: Recorder,
         history: History,
-        wall: Callable[[], float],
     ) -> None:
         self._sites = sites
         self._delivery = delivery
@@ -79,7 +78,6 @@ class MessageCommands:
         self._site_peers = site_peers
         self._recorder = recorder
         self._history = history
-        self._wall = wall
 
     def table(self) -> Table:
         return {

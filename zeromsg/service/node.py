@@ -274,7 +274,6 @@ class Node:
             site_peers=self.site_peers,
             recorder=self.recorder,
             history=history,
-            wall=edges.wall,
         )
         site_commands = SiteCommands(
             sites=self.sites,
