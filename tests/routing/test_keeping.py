@@ -165,6 +165,19 @@ def test_a_host_is_never_dialled_more_than_six_times_in_fifteen_seconds(keeping)
         assert sum(begin <= at < begin + 15 for at in times) <= 6
 
 
+def test_a_second_port_of_a_connected_host_is_not_dialled(keeping):
+    """ZeroNet nodes keep one connection to an address."""
+    net = keeping(2)
+    site = net.site()
+    host = net.nodes[1].address.host
+    tell(net, 0, site, net.nodes[1].address)
+    net.advance(5)
+    noted = dials(net, 0)
+    tell(net, 0, site, PeerAddress(host, 5), PeerAddress(host, 6))
+    net.advance(60)
+    assert links(net, 0) == [net.nodes[1].name] and noted == []
+
+
 def test_a_peer_that_does_not_hold_the_site_sinks(keeping, host_for):
     net = keeping(1)
     site = net.site()

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zeromsg.errors import NotTried, Unreachable
 from zeromsg.interfaces import IPeerLink, IPeers, ISites
 from zeromsg.log import leveled
-from zeromsg.policy.addresses import range_of
+from zeromsg.policy.addresses import is_private, range_of
 from zeromsg.policy.peer_book import PeerBook
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.wire.values import PeerAddress
@@ -117,10 +117,14 @@ class Keeping:
         """deaf: whether nodes without messages will do. full: ranges of which there are enough."""
         busy = {link.address for link in self._peers.links if link.address is not None}
         busy.update(address for held, address in self._trying if held == site)
+        # For ZeroNet nodes a host is one peer, whatever its port.
+        hosts = {address.host for address in busy if not is_private(address.host)}
         capable = self._site_peers.speaking.capable
 
         def wanted(address: PeerAddress) -> bool:
-            if address.kind not in self._kinds or self._banned(address.host):
+            if address.kind not in self._kinds or address.host in hosts:
+                return False
+            if self._banned(address.host):
                 return False
             if full and range_of(address.host) in full:
                 return False
