@@ -329,16 +329,24 @@ class _Factory(WebSocketClientFactory):
         return protocol
 
 
-async def connect(reactor: Any, node: str, site: str, on_event: OnEvent | None = None) -> Client:
+async def connect(
+    reactor: Any,
+    node: str,
+    site: str,
+    on_event: OnEvent | None = None,
+    key: str | None = None,
+) -> Client:
     """Connect to a node in the name of a site that it holds.
 
     node: its URL. on_event: see `Client`; given here it misses nothing, as a
-    node may have kept messages for its next client.
+    node may have kept messages for its next client. key: one of this site that
+    is known already, such as another user's; by default its page is asked.
     Raises NodeUnreachable, CallRefused when the node does not hold the site or
     does not let us in, and ValueError when `node` is no URL.
     """
     url = NodeUrl.parse(node)
-    key = await _wrapper_key(reactor, url, site)
+    if key is None:
+        key = await _wrapper_key(reactor, url, site)
     client = Client(site, url, on_event)
     factory = _Factory(reactor, url, key, client)
     try:
@@ -391,7 +399,7 @@ async def node_status(reactor: Any, node: str, token: str) -> dict[str, Any]:
 async def operate(
     reactor: Any, node: str, token: str, cmd: str, params: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Run a command of the node's operator: `why`, `bans`, `ban` or `pardon`.
+    """Run a command of the node's operator: see `zeromsg.service.operator`.
 
     token: the content of `status.token` in the node's data directory.
     Raises as `connect` does, and CallRefused when the node refuses.

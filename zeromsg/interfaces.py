@@ -7,14 +7,16 @@ type checker then holds both sides to them without registration.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from twisted.internet.defer import Deferred
 
 from zeromsg.crypto.cert import Certificate
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.policy.rules import Rules
+from zeromsg.wire.client_messages import Answer as ClientAnswer
 from zeromsg.wire.client_messages import Call
+from zeromsg.wire.trackers import Announcement, Found, Tracker
 from zeromsg.wire.values import PeerAddress
 
 Answer = Mapping[str, Any]
@@ -32,12 +34,24 @@ class IPeerLink(Protocol):
         """Where the peer can be dialled, as far as known; None for closed ports."""
 
     @property
+    def declared(self) -> PeerAddress:
+        """Its host with the port it says it listens on, open or not: the name of a node."""
+
+    @property
+    def dialled(self) -> bool:
+        """Whether this node opened the connection, so that the address is proven."""
+
+    @property
     def identity(self) -> str:
         """What of it is proven; points, rates and bans belong to this."""
 
     @property
     def extension(self) -> int:
         """Version of the zeromsg extension it speaks, 0 for ZeroNet nodes."""
+
+    @property
+    def features(self) -> Collection[str]:
+        """Names of what it does beyond that version."""
 
     def ask(self, cmd: str, params: Mapping[str, Any], timeout: float = ...) -> Deferred[Answer]:
         """Send a request. Fails with Unreachable when no answer comes."""
@@ -85,10 +99,29 @@ class IPeers(Protocol):
         """All open links."""
 
     def link_to(self, address: PeerAddress) -> Deferred[IPeerLink]:
-        """An open link to this address, dialled if need be. Fails with Unreachable."""
+        """An open link to this address, dialled if need be.
+
+        Fails with Unreachable, or NotTried if it was not dialled for a reason of ours.
+        """
+
+    def is_us(self, address: PeerAddress) -> bool:
+        """Whether dialling this address was found to end at this node itself."""
 
     def named(self, name: str) -> IPeerLink | None:
         """The open link that clients know by this name."""
+
+
+class ITrackers(Protocol):
+    """Trackers of every kind, asked in one way."""
+
+    def refusal(self, tracker: Tracker) -> str:
+        """Why this node does not ask such a tracker at all, or ""."""
+
+    async def announce(self, tracker: Tracker, announcement: Announcement) -> Found:
+        """Announce sites and ask for their peers; ends within two minutes.
+
+        Raises Unreachable (TrackerRefused with the tracker's reason), TheirMistake.
+        """
 
 
 class ISite(Protocol):
@@ -147,18 +180,67 @@ class ISites(Protocol):
     def addresses(self) -> Sequence[str]: ...
 
 
-class IUsers(Protocol):
-    """Keys of the node's user."""
+class IOwnedCertificate(Protocol):
+    """A certificate of a user, and the key that it speaks for."""
+
+    @property
+    def certificate(self) -> Certificate: ...
+
+    @property
+    def key(self) -> PrivateKey: ...
+
+
+class IUser(Protocol):
+    """Keys and certificates of a user of the node."""
+
+    @property
+    def master_address(self) -> str:
+        """What the user is filed under."""
+
+    @property
+    def name(self) -> str:
+        """What the operator calls the user, or "". Sites are not told."""
 
     def auth_address(self, site: str) -> str: ...
 
     def auth_key(self, site: str) -> PrivateKey: ...
+
+    def reading_keys(self, site: str) -> Sequence[PrivateKey]:
+        """All keys that messages there may be sealed to, the auth key first."""
+
+    def encryption_key(self, site: str, index: int) -> PrivateKey:
+        """What the user decrypts with there; ValueError unless index is 0 to 1000."""
 
     def site_key(self, site: str) -> PrivateKey | None:
         """The site's own key, where the node has it."""
 
     def certificate(self, site: str) -> Certificate | None:
         """The certificate chosen for the site."""
+
+    def certificates(self) -> Mapping[str, IOwnedCertificate]:
+        """All certificates, by domain."""
+
+    def add_certificate(
+        self, site: str, certificate: Certificate, *, replace: bool = False
+    ) -> Literal["added", "unchanged", "conflict"]:
+        """Keep one for the user's present auth address on a site, without choosing it.
+
+        "conflict": there is another one of its domain, and `replace` is not set.
+        Raises ClientError.
+        """
+
+    def set_certificate(self, site: str, domain: str | None) -> None:
+        """Choose one for a site by its domain; "" or None for none. Raises ClientError."""
+
+
+class IUsers(Protocol):
+    """The users of the node."""
+
+    @property
+    def default(self) -> IUser: ...
+
+    def get(self, name: str) -> IUser | None:
+        """The user of a master address; "" names the default one."""
 
 
 class IClient(Protocol):
@@ -167,6 +249,17 @@ class IClient(Protocol):
     @property
     def site(self) -> str:
         """The one site that its key belongs to."""
+
+    @property
+    def user(self) -> str:
+        """Master address of the user that it acts for; "" for the default one."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the node's own page opened it, where the person is who answers prompts.
+
+        Nothing that a site's own code says may be passed on through it.
+        """
 
     def listens(self, channel: str) -> bool: ...
 
@@ -196,6 +289,9 @@ class ICalls(Protocol):
 
     def called(self, client: IClient, call: Call) -> None:
         """Run a call; it answers through `client.respond`. Never raises."""
+
+    def answered(self, client: IClient, answer: ClientAnswer) -> None:
+        """Take a client's response to something that the node asked."""
 
 
 class IStore(Protocol):

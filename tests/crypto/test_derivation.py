@@ -11,11 +11,12 @@ from zeromsg.crypto.derivation import (
     CHILDREN,
     auth_key,
     child_key,
+    encryption_key,
     master_address,
     new_seed,
     text_index,
 )
-from zeromsg.crypto.keys import ORDER, PrivateKey
+from zeromsg.crypto.keys import ORDER
 from zeromsg.errors import BadKey
 
 VECTORS = pathlib.Path(__file__).parents[1] / "vectors"
@@ -48,15 +49,33 @@ def test_keys_of_own_sites(case):
     assert child_key(case["master_seed"], case["child"]) == key
 
 
-@pytest.mark.parametrize("site", USER["sites"], ids=lambda site: site["site"])
+WITH_CERT = [USER["with_cert"], {**USER["other_site_same_cert"], "cert_domain": "rigid.bit"}]
+
+
+@pytest.mark.parametrize("site", [*USER["sites"], *WITH_CERT], ids=lambda site: site["site"])
 def test_encryption_keys_are_children_too(site):
     seed = USER["master_seed"]
-    assert auth_key(seed, site["site"]).wif == site["auth_privatekey"]
+    if "auth_privatekey" in site:
+        assert auth_key(seed, site["site"]).wif == site["auth_privatekey"]
     for case in site["encrypt"]:
-        key = child_key(seed, text_index(site["site"]) + 1000 + case["param_index"])
-        assert key.wif == case["privatekey"]
-        public_key = PrivateKey(key.secret, compressed=True).public_key
-        assert base64.b64encode(public_key).decode() == case["publickey_b64"]
+        domain = site.get("cert_domain", "")
+        key = encryption_key(seed, site["site"], domain, case["param_index"])
+        assert key.wif == case.get("privatekey", key.wif)
+        assert base64.b64encode(key.compressed_public_key).decode() == case["publickey_b64"]
+        if "child_mod_1e8" in case:
+            assert child_key(seed, case["child_mod_1e8"]) == key
+
+
+@pytest.mark.parametrize("case", USER["children_of_seed"], ids=lambda case: case["child"])
+def test_children(case):
+    assert child_key(USER["master_seed"], case["child"]).wif == case["privatekey_wif"]
+
+
+@pytest.mark.parametrize("index", [-1, 1001, 10**30])
+def test_encryption_keys_end(index):
+    assert encryption_key(SEED, "1site", "", 1000) != encryption_key(SEED, "1site", "", 0)
+    with pytest.raises(ValueError, match="0 to 1000"):
+        encryption_key(SEED, "1site", "", index)
 
 
 BAD_SEEDS = ["", "0", "x" * 64, SEED[:-1], SEED + "0", SEED + "\n", "0" * 64, f"{ORDER:x}"]

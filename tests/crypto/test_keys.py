@@ -12,9 +12,11 @@ from zeromsg.crypto.keys import (
     ORDER,
     PrivateKey,
     address_of,
+    agree_once,
     decode_address,
     hash160,
     is_address,
+    is_public_key,
     recover_public_key,
 )
 from zeromsg.errors import BadKey
@@ -226,3 +228,78 @@ def test_what_is_signed_is_recovered(secret, compressed, digest):
 def test_recovering_never_raises(signature, digest):
     public_key = recover_public_key(digest, signature)
     assert public_key is None or len(public_key) in (33, 65)
+
+
+# Agreeing on a secret
+
+
+@given(secrets, secrets)
+def test_both_sides_agree(first, second):
+    one, other = PrivateKey(first), PrivateKey(second, compressed=True)
+    secret = one.shared_secret(other.public_key)
+    assert len(secret) == 32
+    assert other.shared_secret(one.public_key) == secret
+    assert other.shared_secret(one.compressed_public_key) == secret
+
+
+@given(secrets, secrets, st.booleans())
+def test_a_key_for_once_agrees_with_a_lasting_one(lasting, once, compressed):
+    key = PrivateKey(lasting, compressed)
+    public_key, secret = agree_once(key.public_key, lambda count: once[:count])
+    assert public_key == PrivateKey(once).public_key
+    assert key.shared_secret(public_key) == secret
+
+
+def test_the_secret_is_x_of_the_product():
+    # Times one is the point itself, its X with leading zeros too.
+    one = PrivateKey((1).to_bytes(32, "big"))
+    numbers = (number.to_bytes(32, "big") for number in range(1, 1000))
+    point = next(point for point in (PrivateKey(n).public_key for n in numbers) if point[1] == 0)
+    assert one.shared_secret(point) == point[1:33]
+    assert agree_once(point, lambda count: one.secret)[1] == point[1:33]
+
+
+RECIPIENT = PrivateKey(b"\x07" * 32)
+NO_POINTS = {
+    "empty": b"",
+    "infinity": b"\0",
+    "zeros": b"\x04" + bytes(64),
+    "short": RECIPIENT.public_key[:-1],
+    "long": RECIPIENT.public_key + b"\0",
+    "compressed, short": RECIPIENT.compressed_public_key[:-1],
+    "hybrid": bytes([6 + RECIPIENT.public_key[-1] % 2]) + RECIPIENT.public_key[1:],
+    "foreign prefix": b"\x05" + RECIPIENT.public_key[1:],
+    "without prefix": RECIPIENT.public_key[1:],
+    "uncompressed prefix on 33 bytes": b"\x04" + RECIPIENT.compressed_public_key[1:],
+    "beside the curve": RECIPIENT.public_key[:-1] + bytes([RECIPIENT.public_key[-1] ^ 1]),
+    "x not on the curve": b"\x02" + (5).to_bytes(32, "big"),
+    "x over the field": b"\x02" + b"\xff" * 32,
+    # (1, 1) is on y^2 = x^3, a curve on which secrets are easily found.
+    "of a weak curve": b"\x04" + (1).to_bytes(32, "big") + (1).to_bytes(32, "big"),
+}
+
+
+@pytest.mark.parametrize("point", NO_POINTS.values(), ids=NO_POINTS)
+def test_bad_points_are_refused(point):
+    assert not is_public_key(point)
+    with pytest.raises(BadKey):
+        RECIPIENT.shared_secret(point)
+    with pytest.raises(BadKey):
+        agree_once(point, os.urandom)
+
+
+@given(st.binary(max_size=70) | st.binary(min_size=32, max_size=32).map(lambda x: b"\x02" + x))
+def test_the_two_libraries_agree_on_what_a_point_is(data):
+    if is_public_key(data):
+        assert len(RECIPIENT.shared_secret(data)) == 32
+    else:
+        with pytest.raises(BadKey):
+            RECIPIENT.shared_secret(data)
+
+
+def test_public_keys_are_public_keys():
+    assert is_public_key(RECIPIENT.public_key)
+    assert is_public_key(RECIPIENT.compressed_public_key)
+    assert (
+        RECIPIENT.compressed_public_key == PrivateKey(RECIPIENT.secret, compressed=True).public_key
+    )

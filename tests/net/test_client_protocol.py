@@ -32,12 +32,18 @@ class Calls:
         self.opened = []
         self.closed = []
         self.calls = []
+        self.answers = []
 
     def client_opened(self, client):
         self.opened.append(client)
 
     def client_closed(self, client):
         self.closed.append(client)
+
+    def answered(self, client, answer):
+        self.answers.append((client, answer.to, answer.result))
+        if answer.result == "fail":
+            raise RuntimeError("a bug")
 
     def called(self, client, call):
         self.calls.append(call)
@@ -251,11 +257,29 @@ def test_a_call_without_a_command_is_answered(connect, calls, message):
     assert calls.calls == []
 
 
-def test_responses_of_a_client_are_to_nothing(connect, calls):
+def test_responses_of_a_client_are_passed_on_and_not_answered(connect, calls):
     client = connect()
     client.send({"cmd": "response", "to": 1, "result": 1, "id": 5})
     client.send({"cmd": "response", "id": 5})
     assert client.messages() == [] and calls.calls == []
+    (opened,) = calls.opened
+    assert calls.answers == [(opened, 1, 1), (opened, None, None)]
+
+
+def test_a_bug_in_taking_a_response_is_logged(connect, errors):
+    client = connect()
+    client.send({"cmd": "response", "to": 1, "result": "fail", "id": 5})
+    assert len(errors) == 1
+    errors.clear()
+    client.send({"cmd": "ping", "id": 2})
+    assert client.messages()[0]["to"] == 2
+
+
+def test_only_who_opens_it_says_whether_it_is_trusted(factory):
+    assert not factory.build(SITE).trusted
+    assert not factory.build(SITE, "1bob").trusted
+    protocol = factory.for_site(SITE, "1bob", True).buildProtocol(None)
+    assert (protocol.site, protocol.user, protocol.trusted) == (SITE, "1bob", True)
 
 
 def test_a_bug_of_ours_is_logged_and_the_connection_lives_on(connect, errors):

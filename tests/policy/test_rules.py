@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zeromsg.crypto.keys import PrivateKey
 from zeromsg.policy.program import Facts
 from zeromsg.policy.rules import (
     DEFAULT_VALID_TIMEOUT,
@@ -84,6 +85,28 @@ def test_signed_only_may_be_true_or_false(value):
 
 def test_signed_only_may_be_one_address():
     assert list(parse_rules(ANY | {"signed_only": "1abc"}).signed_only) == ["1abc"]
+
+
+GROUP_KEY = PrivateKey(b"\7" * 32)
+
+
+def test_signed_only_may_be_a_group():
+    for key in (GROUP_KEY, PrivateKey(GROUP_KEY.secret, compressed=True)):
+        rules = parse_rules(ANY | {"signed_only": {"group": key.public_key.hex()}})
+        assert rules.group == PrivateKey(GROUP_KEY.secret, compressed=True).public_key
+        # Who is in the group is all that counts.
+        assert rules.signed_only is False
+    assert parse_rules(ANY).group is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"group": value} for value in ("", "xy", "02" * 5, "05" * 33, "02" + "ff" * 32, 7, None, [])]
+    + [{"group": GROUP_KEY.public_key.hex(), "more": 1}],
+)
+def test_a_bad_group_is_named(value):
+    with pytest.raises(BadRules, match=r"^signed_only"):
+        parse_rules(ANY | {"signed_only": value})
 
 
 def test_zero_is_a_number():

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from zeromsg.crypto.cert import Certificate, cert_subject
 from zeromsg.crypto.keys import PrivateKey
+from zeromsg.crypto.sealing import SharedKey
+from zeromsg.crypto.shared_keys import group_key, group_signed
 from zeromsg.crypto.signing import message_text as signed_text
 from zeromsg.crypto.signing import sign
 from zeromsg.errors import ClientError, TheirMistake
@@ -650,6 +652,63 @@ def test_every_refusal_has_its_code_its_sentence_and_its_cost(check, points, fin
         "signed-only": "unsigned",
     }.get(check, "invalid")
     assert sentence == refused.text != ""
+
+
+GROUP = group_key(SharedKey(b"m" * 32), SITE)
+OF_THE_GROUP = {"signed_only": {"group": GROUP.public_key.hex()}}
+
+
+def by_the_group(key=GROUP, signer=None, nonce="5"):
+    """An envelope whose `raw` a group's key signed, and perhaps an address the whole."""
+    raw = group_signed(envelope_of().raw, nonce, key)
+    digest = envelope_digest(nonce, raw)
+    signature = ""
+    if signer is not None:
+        text = sign(signed_text(signer.address, digest.hex(), raw), signer)
+        signature = f"{signer.address}|{text}"
+    return Envelope(raw, nonce, signature, None, None, digest)
+
+
+def renumbered(envelope, nonce):
+    return Envelope(envelope.raw, nonce, "", None, None, envelope_digest(nonce, envelope.raw))
+
+
+@pytest.mark.parametrize("signer", [None, ALICE])
+def test_who_has_the_groups_key_may_write_with_a_signature_or_without(signer):
+    accepted = verdict_on(by_the_group(signer=signer), ANY | OF_THE_GROUP)
+    assert accepted.signed_by == (signer.address if signer else "")
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        pytest.param(envelope_of(), id="unsigned"),
+        pytest.param(envelope_of(key=ALICE), id="signed by an outsider"),
+        pytest.param(by_the_group(key=BOB), id="another key"),
+        pytest.param(renumbered(by_the_group(), "6"), id="a member's message again"),
+    ],
+)
+def test_outsiders_of_a_group_are_refused_before_any_signature_is_looked_at(envelope):
+    watch = Stopwatch(lambda: 0.0)
+    rules = parse_rules(ANY | OF_THE_GROUP)
+    refused = validate(
+        envelope, parse_body(envelope.raw), rules, Frequency(), "a", 0.0, watch=watch
+    )
+    assert (refused.check, refused.points, refused.final) == ("group", 5, True)
+    assert str(refused.to_client()) == "unsigned: Not signed with the key of the group"
+    assert [name for name, _, _ in watch.checks] == [
+        "size",
+        "rate",
+        "age",
+        "filter",
+        "schema",
+        "group",
+    ]
+
+
+def test_the_public_key_of_a_signer_is_told():
+    assert verdict_on(envelope_of(key=ALICE), ANY).public_key == ALICE.public_key
+    assert verdict_on(envelope_of(), ANY).public_key == b""
 
 
 def test_each_check_is_told_to_the_watch_in_its_order():

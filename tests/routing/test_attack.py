@@ -97,7 +97,7 @@ class World:
         return self.net.nodes[number].address.host
 
     def key_of(self, number):
-        return key_identity(self.net.nodes[number].node.users.auth_address(self.site))
+        return key_identity(self.net.nodes[number].node.users.default.auth_address(self.site))
 
     def say_good(self, number, signed=False):
         """Some honest client sends its next message."""
@@ -341,7 +341,7 @@ def test_a_spoilt_copy_that_comes_first_does_not_stop_the_good_one(network, stra
     assert [reader.messages for reader in readers] == [[], []]
     assert honest.ask("peerBroadcast", good) == {"ok": "thx"}
     net.advance(1)
-    signer = net.nodes[0].node.users.auth_address(site)
+    signer = net.nodes[0].node.users.default.auth_address(site)
     for reader in readers:
         heard = [(params["message"], params["signed_by"]) for params in reader.received()]
         assert heard == [("x", signer)]

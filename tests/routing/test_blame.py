@@ -31,7 +31,7 @@ def banned(net, number):
 
 
 def signer_of(net, number, site):
-    return net.nodes[number].node.users.auth_address(site)
+    return net.nodes[number].node.users.default.auth_address(site)
 
 
 def broadcast(net, client, message, **more):

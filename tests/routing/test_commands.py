@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zeromsg.crypto.keys import PrivateKey
-from zeromsg.routing import commands
+from zeromsg.routing import calling, commands
 from zeromsg.testing import Network
 from zeromsg.wire import client_messages
 
@@ -80,7 +80,7 @@ def test_positions_of_peer_broadcast(net, client, stranger, params, expected):
     ((cmd, raw, envelope),) = sent()
     signers = {
         None: None,
-        "user": net.nodes[0].users.auth_address(net.main),
+        "user": net.nodes[0].users.default.auth_address(net.main),
         "site": net.main,
         "key": KEY.address,
     }
@@ -103,7 +103,7 @@ def test_positions_of_peer_send(net, client, stranger):
     net.advance(1)
     (_, question, _), (_, reply, _) = sent()
     assert question["message"] == "q" and question["immediate"] is True
-    assert question["signer"] == net.nodes[0].users.auth_address(net.main)
+    assert question["signer"] == net.nodes[0].users.default.auth_address(net.main)
     assert question["timestamp"] == pytest.approx(net.wall() - 1)
     assert (reply["message"], reply["to"]) == ("r", "ab" * 32)
 
@@ -134,7 +134,7 @@ def test_the_names_are_those_of_the_api(net, client, stranger):
         ("peerBroadcast", {}, "peerBroadcast needs the parameter message"),
         ("peerBroadcast", [], "peerBroadcast needs the parameter message"),
         ("peerBroadcast", {"message": 1, "bogus": 1}, "peerBroadcast has no parameter bogus"),
-        ("peerBroadcast", [1, None, 5, False, False, False, True, 60, 9], "takes at most 8"),
+        ("peerBroadcast", [1, None, 5, False, False, False, True, 60, None, 9], "takes at most 9"),
         ("peerBroadcast", [1, 5, True, False, 60, 9], "takes at most 5"),
         ("peerBroadcast", {"message": 1, "peer_count": -1}, "peer_count must be a whole number"),
         ("peerBroadcast", {"message": 1, "peer_count": 101}, "peer_count must be a whole number"),
@@ -449,7 +449,7 @@ def test_a_bug_of_ours_is_answered_and_logged(net, client, errors, monkeypatch):
 
     table = net.nodes[0].node.commands._table
     for run in (broken, broken_later):
-        monkeypatch.setitem(table, "ping", commands._Command((), run))
+        monkeypatch.setitem(table, "ping", calling.Command((), run))
         assert client.ask("ping") == {"error": "internal: this node could not carry it out"}
     assert len(errors) == 2
     errors.clear()

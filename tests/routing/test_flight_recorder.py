@@ -230,7 +230,7 @@ def test_every_message_is_explained_and_the_sums_balance(traffic):
         assert checks[: len(expected)] == expected
         # Copies that were checked anew met the same; there is nothing else.
         assert checks == (expected * traffic.copies[hash])[: len(checks)]
-        assert all(0 <= check["microseconds"] < 1e6 for check in found["checks"])
+        assert all(check["microseconds"] >= 0 for check in found["checks"])
         assert found["verdict"] == traffic.verdicts.get(hash)
         assert found["clients"] == (hash in traffic.verdicts)
         broadcast = traffic.sent[hash][0] == "peerBroadcast"

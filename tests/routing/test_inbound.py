@@ -372,7 +372,7 @@ def test_a_stripped_signature_of_our_own_nodes_is_refused(network, stranger):
     assert attacker.ask("peerBroadcast", resigned) == {"error": "Invalid signature"}
     assert reader.messages == []
     assert attacker.ask("peerBroadcast", params) == {"ok": "thx"}
-    assert reader.received()[0]["signed_by"] == net.nodes[0].users.auth_address(site)
+    assert reader.received()[0]["signed_by"] == net.nodes[0].users.default.auth_address(site)
 
 
 def test_what_was_taken_as_unsigned_is_told_again_as_signed(network, stranger):

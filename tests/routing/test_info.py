@@ -91,7 +91,7 @@ def test_site_info_of_a_whole_site(net):
     assert info["address"] == site
     assert info["address_short"] == f"{site[:6]}..{site[-4:]}"
     assert info["address_hash"] == hashlib.sha256(site.encode()).hexdigest()
-    assert info["auth_address"] == net.nodes[0].users.auth_address(site)
+    assert info["auth_address"] == net.nodes[0].users.default.auth_address(site)
     assert info["privatekey"] is True
     assert info["cert_user_id"] is None
     assert (info["peers"], info["settings"]["peers"]) == (2, 1)
@@ -119,8 +119,8 @@ def test_no_key_is_told(net):
     for secret in (
         node.key_of(net.main),
         net.site_key(net.main).wif,
-        net.nodes[0].users.master_seed,
-        net.nodes[0].users.master_address,
+        net.nodes[0].users.default.master_seed,
+        net.nodes[0].users.default.master_address,
         str(net.nodes[0].folder),
     ):
         assert secret not in told
@@ -149,7 +149,7 @@ def test_a_site_without_rules_says_so(network):
 
 
 def test_the_selected_certificate_is_named(net):
-    users = net.nodes[0].users
+    users = net.nodes[0].users.default
     issuer = PrivateKey(b"\x51" * 32)
     address = users.auth_address(net.main)
     cert = Certificate("web", "alice", "zeroid.bit", sign(f"{address}#web/alice", issuer))

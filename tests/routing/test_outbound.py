@@ -3,7 +3,9 @@
 import pytest
 
 from zeromsg.crypto.keys import PrivateKey
-from zeromsg.routing import replies, site_peers
+from zeromsg.policy import capability
+from zeromsg.policy.peer_book import Source
+from zeromsg.routing import replies
 from zeromsg.wire.values import PeerAddress
 
 KEY = PrivateKey(b"\x21" * 32)
@@ -74,7 +76,7 @@ def test_the_events_of_an_own_message(network):
     net, site = mesh(network)
     sender = net.client(0, site)
     answer = sender.ask("peerBroadcast", {"message": {"a": 1}, "privatekey": False})
-    address = net.nodes[0].users.auth_address(site)
+    address = net.nodes[0].users.default.auth_address(site)
     common = {
         "hash": answer["hash"],
         "message": {"a": 1},
@@ -99,7 +101,7 @@ def test_who_signs(network, privatekey, who):
     net.advance(1)
     signer = {
         "nobody": "",
-        "user": net.nodes[0].users.auth_address(site),
+        "user": net.nodes[0].users.default.auth_address(site),
         "site": site,
         "key": KEY.address,
     }[who]
@@ -137,7 +139,7 @@ def test_what_goes_over_the_wire(network, stranger):
     sender.call("peerBroadcast", {"message": "é", "privatekey": False, "timestamp": True})
     net.advance(0.2)
     (params,) = one.asked("peerBroadcast")
-    address = net.nodes[0].users.auth_address(site)
+    address = net.nodes[0].users.default.auth_address(site)
     assert params["raw"].isascii()
     assert params["raw"] == (
         '{"message": "\\u00e9", "peer_count": 5, "broadcast": true, "immediate": false, '
@@ -170,7 +172,7 @@ def test_peers_that_are_known_but_not_connected_are_dialled(network, host_for):
     net, site = mesh(network, 1)
     address = PeerAddress("203.0.113.9", 7)
     listening = host_for(net, address)
-    net.nodes[0].node.site_peers._remember(site, address)
+    net.nodes[0].node.site_peers.found(site, [address], Source.PEX, "t")
     net.client(0, site).call("peerBroadcast", {"message": "x"})
     net.advance(2)
     assert [one.broadcasts() for one in listening.strangers] == [["x"]]
@@ -179,8 +181,8 @@ def test_peers_that_are_known_but_not_connected_are_dialled(network, host_for):
 def test_no_more_are_dialled_than_peer_count_lacks(network, host_for):
     net, site = mesh(network, 2)
     listening = [host_for(net, PeerAddress(f"203.0.113.{n}", 7)) for n in range(1, 9)]
-    for n in range(1, 9):
-        net.nodes[0].node.site_peers._remember(site, PeerAddress(f"203.0.113.{n}", 7))
+    addresses = [PeerAddress(f"203.0.113.{n}", 7) for n in range(1, 9)]
+    net.nodes[0].node.site_peers.found(site, addresses, Source.PEX, "t")
     net.client(0, site).call("peerBroadcast", {"message": "x", "peer_count": 4})
     net.advance(2)
     assert sum(bool(one.strangers) for one in listening) == 3
@@ -189,7 +191,7 @@ def test_no_more_are_dialled_than_peer_count_lacks(network, host_for):
 def test_a_peer_that_does_not_know_peer_messages_gets_one_and_no_more(
     network, stranger, monkeypatch
 ):
-    monkeypatch.setattr(site_peers, "DEAF_SECONDS", 600.0)  # a day is long on a fake clock, too
+    monkeypatch.setattr(capability, "DEAF_SECONDS", 600.0)  # a day is long on a fake clock, too
     net, site = mesh(network, 1)
     one = stranger(net)
     one.respond = lambda cmd, params: {"error": f"Unknown command: {cmd}"}
@@ -267,7 +269,7 @@ def test_own_messages_may_be_too_fast(network):
 def test_a_signer_who_may_not_write_is_told(network):
     net, site = mesh(network, 2, {"filter": ".*", "signed_only": [KEY.address]})
     sender = net.client(0, site)
-    user = net.nodes[0].users.auth_address(site)
+    user = net.nodes[0].users.default.auth_address(site)
     assert sender.ask("peerBroadcast", {"message": 1, "privatekey": False}) == {
         "error": f"unsigned: Message signature is invalid: {user} not in ['{KEY.address}']"
     }
@@ -381,7 +383,7 @@ def test_dead_peers_have_their_entries(network, stranger):
     other.answers["q"] = "a"
     dying = stranger(net, port=7)
     dying.respond = lambda cmd, params: dying.close()
-    net.nodes[0].node.site_peers._remember(site, PeerAddress("203.0.113.77", 7))
+    net.nodes[0].node.site_peers.found(site, [PeerAddress("203.0.113.77", 7)], Source.PEX, "t")
     net.stop(2)
     got = results(
         sender.call("peerBroadcast", {"message": "q", "broadcast": False, "peer_count": 9})
@@ -596,7 +598,7 @@ def test_peer_reply_answers_ones_own_question_too(network):
     hash = other.events[0][1]["hash"]
     assert other.ask("peerReply", [hash, "a", False]) == {"sent": True}
     assert got[0]["message"] == "a"
-    assert got[0]["signed_by"] == net.nodes[0].users.auth_address(site)
+    assert got[0]["signed_by"] == net.nodes[0].users.default.auth_address(site)
 
 
 def test_a_reply_with_to_is_told_once_it_was_taken(network):
@@ -699,5 +701,5 @@ def test_signed_replies_name_their_signer(network):
         },
     )
     net.advance(0.5)
-    assert got[0]["signed_by"] == net.nodes[1].users.auth_address(site)
+    assert got[0]["signed_by"] == net.nodes[1].users.default.auth_address(site)
     assert got[0]["timestamp"] == pytest.approx(net.wall() - 0.5)

@@ -50,6 +50,7 @@ SILENT = "there nothing at all, so that the caller waits for ever"
 CODED = "a code before the plugin's sentence"
 OWN_RULES = "our own messages are held to all of the site's rules, signatures too"
 NO_ADMIN = "there is no such command here, for whatever id"
+NO_RIGHTS = "a number is no right here; only the node's own page may"
 
 ENVELOPE = {
     7: Answers("invalid: ping takes at most 0 parameters", ANSWERED),
@@ -58,7 +59,7 @@ ENVELOPE = {
     10: Answers("invalid: the message has no cmd", ANSWERED),
     11: Answers("invalid: the message has no cmd", ANSWERED),
     16: Answers("Unknown command: siteList", NO_ADMIN),
-    1000000: Answers("Unknown command: certList", NO_ADMIN),
+    1000000: Answers("denied: You don't have permission to run certList", NO_RIGHTS),
 }
 """By the id of the call."""
 
@@ -105,7 +106,7 @@ MESSAGES = {
 }
 
 CLIENT = {
-    8: Answers("Unknown command: certList", NO_ADMIN),
+    8: Answers("denied: You don't have permission to run certList", NO_RIGHTS),
     9: Answers("Unknown command: siteList", NO_ADMIN),
     10: Answers("invalid: peerBroadcast needs the parameter message", SILENT),
     11: Answers("invalid: peerBroadcast has no parameter bogus", SILENT),

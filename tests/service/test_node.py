@@ -1,10 +1,11 @@
 """A whole node: what its parts make together, and what survives a restart."""
 
+import json
 import random
 from collections.abc import Mapping
 
 import pytest
-from twisted.internet.defer import fail
+from twisted.internet.defer import fail, succeed
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
 
@@ -42,6 +43,7 @@ class Stand:
             rng=random.Random(1),
             entropy=self.random.randbytes,
             connector=self._connector,
+            heavy=lambda work: succeed(work()),
         )
         values = Settings(data_dir=self.folder, sites=tuple(sites), **settings)
         node = Node(values, edges, self.database, self.users)
@@ -156,11 +158,54 @@ def test_a_key_opens_its_own_site_only(stand):
     other, _ = stand.site("other")
     node = stand.node([own, other])
     key = node.key_of(own.address)
-    assert node.site_of(key) == own.address
-    assert node.site_of(node.key_of(other.address)) == other.address
+    assert node.opens(key) == (own.address, "")
+    assert node.opens(node.key_of(other.address)) == (other.address, "")
     for wrong in ("", "0" * 64, key[:-1], key + "0", key.upper() + " ", "é", "\ud7ff", own.address):
-        assert node.site_of(wrong) is None
+        assert node.opens(wrong) is None
     assert node.key_of("1" + "e" * 30) is None
+
+
+def test_each_user_has_a_key_of_a_site(stand):
+    own, _ = stand.site()
+    other, _ = stand.site("other")
+    node = stand.node([own, other])
+    bob = node.users.new("bob").master_address
+    default = node.key_of(own.address)
+    key = node.key_of(own.address, bob)
+    assert len({default, key, node.key_of(other.address, bob)}) == 3
+    assert node.key_of(own.address, bob) == key
+    assert node.key_of(own.address) == default
+    assert node.opens(key) == (own.address, bob)
+    assert node.key_of(own.address, "1nobody") is None
+    assert node.key_of("1" + "e" * 30, bob) is None
+    node.stop()
+    # Before any page was fetched: programs keep their key.
+    again = stand.node([own, other])
+    assert again.opens(key) == (own.address, bob)
+    assert again.key_of(own.address) == default
+
+
+def test_what_connections_call_a_user(stand):
+    node = stand.node()
+    bob = node.users.new("bob").master_address
+    assert node.user_of(bob) == bob
+    assert node.user_of(node.users.default.master_address) == ""
+    for unknown in ("", "bob", bob[:-1], "1nobody"):
+        assert node.user_of(unknown) is None
+
+
+def test_a_key_of_a_user_who_is_gone_opens_nothing(stand):
+    own, _ = stand.site()
+    node = stand.node([own])
+    bob = node.users.new("bob").master_address
+    key = node.key_of(own.address, bob)
+    node.stop()
+    path = stand.folder / "users.json"
+    document = json.loads(path.read_text())
+    del document[bob]
+    path.write_text(json.dumps(document))
+    stand.users = Users(path, stand.random.randbytes)
+    assert stand.node([own]).opens(key) is None
 
 
 def test_a_site_that_is_gone_has_no_key_any_more(stand):
@@ -168,7 +213,7 @@ def test_a_site_that_is_gone_has_no_key_any_more(stand):
     node = stand.node([own])
     key = node.key_of(own.address)
     node.stop()
-    assert stand.node().site_of(key) is None
+    assert stand.node().opens(key) is None
 
 
 def test_hashes_are_on_disk_within_a_second_and_at_the_stop(stand):
@@ -287,7 +332,7 @@ def test_the_status_holds_no_secret():
         for secret in (
             member.node.key_of(site),
             net.site_key(site).wif,
-            member.users.master_seed,
+            member.users.default.master_seed,
         ):
             assert secret not in told
 

@@ -4,10 +4,15 @@ import json
 
 import pytest
 
+from zeromsg.crypto.keys import PrivateKey
 from zeromsg.errors import ClientError
+from zeromsg.policy.capability import Evidence
+from zeromsg.policy.peer_book import Source
 from zeromsg.policy.scoring import BAN_SECONDS, LONGEST_BAN
 from zeromsg.service.operator import operate
 from zeromsg.testing import Network
+from zeromsg.testing.network import EPOCH
+from zeromsg.wire.values import PeerAddress
 
 HOST = "203.0.113.9"
 
@@ -99,7 +104,7 @@ def test_a_signer_can_be_banned(net, ask):
     site = net.site()
     net.connect_all()
     author, reader = net.client(0, site), net.client(1, site)
-    ask("ban", identity=f"key:{net.nodes[0].node.users.auth_address(site)}")
+    ask("ban", identity=f"key:{net.nodes[0].node.users.default.auth_address(site)}")
     author.call("peerBroadcast", {"message": "x", "privatekey": False})
     author.call("peerBroadcast", {"message": "y"})
     net.advance(1)
@@ -139,3 +144,66 @@ def test_what_is_missing_or_too_long(ask):
 @pytest.mark.parametrize("cmd", ["", "Why", "stop", "peerBroadcast"])
 def test_other_commands_do_not_exist(ask, cmd):
     assert refused(ask, cmd) == "unsupported: the operator has no such command"
+
+
+def test_user_ids_are_listed_and_settled(net, ask):
+    site = net.site()
+    signers = net.nodes[1].node.signers
+    bob, eve = PrivateKey(b"\1" * 32), PrivateKey(b"\2" * 32)
+    for number, key in enumerate((bob, eve)):
+        signers.met(site, key.address, key.public_key, "bob@a.bit", float(number))
+    assert ask("identities", site=site)["identities"] == [
+        {"id": "bob@a.bit", "address": bob.address, "first": 0.0},
+        {"id": "bob@a.bit", "address": eve.address, "first": 1.0},
+    ]
+    kept = {"site": site, "id": "bob@a.bit", "address": eve.address}
+    assert ask("identity_keep", **kept) == {"kept": eve.address}
+    assert len(ask("identities", site=site)["identities"]) == 1
+    assert refused(ask, "identity_keep", **kept).startswith("invalid: ")
+    assert refused(ask, "identities").startswith("invalid: ")
+
+
+def test_peers_of_a_site(net, ask):
+    site, other = net.site(), net.site()
+    net.connect_all()
+    node = net.nodes[1].node
+    told = PeerAddress("203.0.113.50", 5)
+    node.site_peers.found(site, [told], Source.TRACKER, "a tracker")
+    node.capabilities.learn(told, Evidence.UNKNOWN, net.wall())
+    node.book.failed(told, net.rng, net.wall())
+    net.advance(100)
+    connected, heard = ask("peers", site=site)["peers"]
+    assert connected["peer"] == net.nodes[0].name and connected["site"] == site
+    assert (connected["connected"], connected["capable"]) == (True, True)
+    assert connected["how"] == "handshake" and connected["last_seen"] == net.wall()
+    assert set(connected["sources"]) & {"connected", "asked-us"}
+    assert heard == {
+        "site": site,
+        "peer": str(told),
+        "connected": False,
+        "capable": False,
+        "how": "answered-unknown",
+        "sources": {"tracker": [EPOCH + 2, EPOCH + 2]},
+        "since": EPOCH + 2,
+        "last_seen": None,
+        "told_by": "a tracker",
+        "successes": 0,
+        "failures": 1,
+        "retry_at": heard["retry_at"],
+    }
+    assert EPOCH < heard["retry_at"] < EPOCH + 20
+    assert {entry["site"] for entry in ask("peers")["peers"]} == {site, other}
+    assert refused(ask, "peers", site="1HeLLo4uzjaLetFx6NH3PMwFP3qbRbTf3D").startswith(
+        "unsupported: "
+    )
+    assert refused(ask, "peers", site=5).startswith("invalid: ")
+
+
+def test_a_peer_with_a_closed_port_is_shown_too():
+    with Network(nodes=2, seed=1, closed=[0]) as net:
+        site = net.site()
+        net.connect(0, 1)
+        net.advance(2)
+        (entry,) = operate(net.nodes[1].node, "peers", {"site": site})["peers"]
+        assert entry["connected"] and entry["capable"] and entry["since"] is None
+        assert entry["sources"] == {} and entry["peer"].startswith("198.18.0.1:")

@@ -12,7 +12,7 @@ import pytest
 
 from zeromsg.errors import ConfigError
 from zeromsg.store import database
-from zeromsg.store.database import Ban, Database
+from zeromsg.store.database import Ban, CapabilityRow, Database, PeerRow
 
 SITE = "1HeLLo4uzjaLetFx6NH3PMwFP3qbRbTf3D"
 OTHER = "1Fwms8Gymux3E7bks7fhDgxdUxFwqdxZSx"
@@ -191,14 +191,28 @@ def test_acknowledged_messages_survive_a_kill(path):
 # Keys of sites
 
 
-def test_a_site_keeps_its_key(db):
-    draws = iter([b"\x01" * 32, b"\x02" * 32])
-    key = db.site_key(SITE, lambda count: next(draws)[:count])
+def test_a_user_keeps_the_key_of_a_site(db):
+    draws = iter([b"\x01" * 32, b"\x02" * 32, b"\x03" * 32])
+    key = db.client_key(SITE, "", lambda count: next(draws)[:count])
     assert key == "01" * 32
-    assert db.site_key(SITE, lambda count: pytest.fail("a key is made once")) == key
-    assert db.site_key(OTHER, lambda count: next(draws)) == "02" * 32
-    assert db.site_for_key(key) == SITE
-    assert db.site_for_key("03" * 32) is None
+    assert db.client_key(SITE, "", lambda count: pytest.fail("a key is made once")) == key
+    assert db.client_key(OTHER, "", lambda count: next(draws)) == "02" * 32
+    assert db.client_key(SITE, "1bob", lambda count: next(draws)) == "03" * 32
+    assert db.client_keys(SITE) == {"": "01" * 32, "1bob": "03" * 32}
+    assert db.client_keys(OTHER) == {"": "02" * 32}
+    assert db.client_keys("1" * 30) == {}
+
+
+def test_keys_of_the_first_schema_become_the_default_users(path, monkeypatch):
+    steps = database._MIGRATIONS
+    monkeypatch.setattr(database, "_MIGRATIONS", steps[:1])
+    db = Database(path)
+    db._change("INSERT INTO site_keys VALUES (?, ?)", (SITE, "0a" * 32))
+    db.close()
+    monkeypatch.setattr(database, "_MIGRATIONS", steps)
+    db = Database(path)
+    assert db.client_key(SITE, "", lambda count: pytest.fail("it is there")) == "0a" * 32
+    db.close()
 
 
 # Settings of users
@@ -243,44 +257,42 @@ def test_bans_are_put_replaced_and_removed(db):
 # Peers
 
 
-def test_peers_count_and_come_last_seen_first(db):
-    db.saw_peer(SITE, "192.0.2.1:1", 10.0, True)
-    db.saw_peer(SITE, "192.0.2.2:2", 20.0, True)
-    db.saw_peer(SITE, "192.0.2.1:1", 30.0, False)
-    db.saw_peer(SITE, "192.0.2.3:3", 40.0, False)
-    db.saw_peer(OTHER, "192.0.2.1:1", 50.0, True)
-    assert db.peers(SITE) == [
-        ("192.0.2.2:2", 20.0, 1, 0),
-        ("192.0.2.1:1", 10.0, 1, 1),
-        ("192.0.2.3:3", 0.0, 0, 1),
-    ]
-    db.saw_peer(SITE, "192.0.2.1:1", 60.0, True)
-    assert db.peers(SITE)[0] == ("192.0.2.1:1", 60.0, 2, 1)
+def peer(number: int, site: str = SITE, **changes) -> PeerRow:
+    sources = {"pex": (1.0, 2.5)}
+    row = PeerRow(site, f"192.0.2.{number}:1", "198.51.0.0/16", sources, 1, 2, 3.5, 4.5)
+    return row._replace(**changes)
+
+
+def test_peers_are_kept_site_by_site(db):
+    rows = [peer(1), peer(2, sources={}), peer(1, OTHER, failures=9)]
+    db.save_peers(rows, [])
+    assert db.peers(SITE) == rows[:2] and db.peers(OTHER) == rows[2:]
     assert db.peers("1Nobody") == []
 
 
-def test_a_clock_set_back_does_not_age_a_peer(db):
-    db.saw_peer(SITE, "192.0.2.1:1", 10.0, True)
-    db.saw_peer(SITE, "192.0.2.1:1", 5.0, True)
-    assert db.peers(SITE) == [("192.0.2.1:1", 10.0, 2, 0)]
+def test_peers_are_replaced_and_dropped_together(db):
+    db.save_peers([peer(1), peer(2), peer(1, OTHER)], [])
+    db.save_peers([peer(1, successes=7)], [(SITE, "192.0.2.2:1"), (SITE, "192.0.2.3:1")])
+    assert db.peers(SITE) == [peer(1, successes=7)]
+    assert db.peers(OTHER) == [peer(1, OTHER)]
 
 
-def test_the_longest_unseen_peers_fall_off(db, monkeypatch):
-    assert database.PEERS_LIMIT == 1000
-    monkeypatch.setattr(database, "PEERS_LIMIT", 3)
-    db.saw_peer(OTHER, "192.0.2.9:9", 0.0, True)
-    for n in range(5):
-        db.saw_peer(SITE, f"192.0.2.{n}:1", float(n + 1), True)
-    assert [peer.last_seen for peer in db.peers(SITE)] == [5.0, 4.0, 3.0]
-    assert len(db.peers(OTHER)) == 1
+def test_capabilities_are_replaced_and_dropped_together(db):
+    rows = [CapabilityRow("192.0.2.1:1", "answered-unknown", 5.0), CapabilityRow("b:1", "x", 4.0)]
+    db.save_capabilities(rows, [])
+    assert db.capabilities() == rows[::-1]
+    newer = CapabilityRow("192.0.2.1:1", "sent-a-message", 9.5)
+    db.save_capabilities([newer], ["b:1", "c:1"])
+    assert db.capabilities() == [newer]
 
 
-def test_peers_that_never_answered_push_out_nobody(db, monkeypatch):
-    monkeypatch.setattr(database, "PEERS_LIMIT", 2)
-    for n in range(2):
-        db.saw_peer(SITE, f"192.0.2.{n}:1", 1.0, True)
-    db.saw_peer(SITE, "198.51.100.1:1", 99.0, False)
-    assert [peer.last_seen for peer in db.peers(SITE)] == [1.0, 1.0]
+def test_old_peers_of_sites_that_are_gone_are_forgotten(db):
+    db.save_peers([peer(1), peer(2, OTHER), peer(3, OTHER, last_seen=100.0)], [])
+    db.save_capabilities([CapabilityRow("a:1", "x", 5.0), CapabilityRow("b:1", "x", 60.0)], [])
+    db.forget_peers_before(50.0, [SITE])
+    assert db.peers(SITE) == [peer(1)]
+    assert db.peers(OTHER) == [peer(3, OTHER, last_seen=100.0)]
+    assert [row.node for row in db.capabilities()] == ["b:1"]
 
 
 # The file
@@ -303,15 +315,15 @@ def test_everything_survives_reopening(path):
     db = Database(path)
     db.add_seen([(digest(1), 1, 1.0)])
     db.queue_put(SITE, "aa", "{}", 1.0)
-    key = db.site_key(SITE, bytes)
+    key = db.client_key(SITE, "1bob", bytes)
     db.set_user_settings(SITE, "alice", {"a": 1})
     db.put_ban(Ban("ip:192.0.2.1", 1.0, 1, "rate"))
-    db.saw_peer(SITE, "192.0.2.1:1", 1.0, True)
+    db.save_peers([peer(1)], [])
     db.close()
     db = Database(str(path))
     assert numbers(db.seen_since(0)) == [1]
     assert db.queue_sites() == [SITE]
-    assert db.site_for_key(key) == SITE
+    assert db.client_keys(SITE) == {"1bob": key}
     assert db.user_settings(SITE, "alice") == {"a": 1}
     assert [ban.identity for ban in db.bans()] == ["ip:192.0.2.1"]
     assert len(db.peers(SITE)) == 1
@@ -320,11 +332,14 @@ def test_everything_survives_reopening(path):
 
 def test_only_the_owner_reads_it(path):
     db = Database(path)
-    db.saw_peer(SITE, "192.0.2.1:1", 1.0, True)
+    db.save_peers([peer(1)], [])
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     assert modes == {path.name + suffix: 0o600 for suffix in ("", "-wal", "-shm")}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     db.close()
+
+
+VERSION = len(database._MIGRATIONS)
 
 
 def test_the_journal_is_a_wal(path):
@@ -349,8 +364,21 @@ def test_an_older_schema_is_brought_forward(path, monkeypatch):
         db = Database(path)
         assert len(db.bans()) == 1
         assert db._rows("SELECT a FROM more") == [(1,), (2,)]
-        assert db._rows("PRAGMA user_version") == [(3,)]
+        assert db._rows("PRAGMA user_version") == [(len(later),)]
         db.close()
+
+
+def test_the_first_schema_is_brought_forward(path, monkeypatch):
+    now = database._MIGRATIONS
+    monkeypatch.setattr(database, "_MIGRATIONS", now[:1])
+    db = Database(path)
+    db.put_ban(Ban("ip:192.0.2.1", 1.0, 1, "rate"))
+    db.close()
+    monkeypatch.setattr(database, "_MIGRATIONS", now)
+    db = Database(path)
+    db.save_peers([peer(1)], [])
+    assert len(db.bans()) == 1 and db.peers(SITE) == [peer(1)]
+    db.close()
 
 
 def test_a_failed_migration_changes_nothing(path, monkeypatch):
@@ -364,12 +392,12 @@ def test_a_failed_migration_changes_nothing(path, monkeypatch):
     db.close()
 
 
-@pytest.mark.parametrize("version", [2, 99, -1])
+@pytest.mark.parametrize("version", [VERSION + 1, 99, -1])
 def test_another_schema_is_refused(path, version):
     Database(path).close()
     alter(path, f"PRAGMA user_version = {version}")
     text = refusal(path)
-    assert f"its schema has version {version}, and this zeromsg knows 1" in text
+    assert f"its schema has version {version}, and this zeromsg knows {VERSION}" in text
     assert "run the zeromsg that wrote it, or a newer one" in text
 
 
@@ -384,8 +412,7 @@ def test_a_file_of_another_kind_is_refused(path):
 
 def fill(path: Path) -> int:
     db = Database(path)
-    for n in range(300):
-        db.saw_peer(SITE, f"192.0.2.{n}:1", float(n), True)
+    db.save_peers([peer(n) for n in range(300)], [])
     db.close()
     return path.stat().st_size
 
@@ -408,12 +435,22 @@ def test_a_file_with_spoilt_pages_is_refused(path):
 def test_damage_found_later_is_told(path):
     fill(path)
     db = Database(path)
-    alter(path, "DROP TABLE peers")
+    alter(path, "DROP TABLE site_peers")
     with pytest.raises(ConfigError, match="no such table"):
         db.peers(SITE)
     with pytest.raises(ConfigError, match="no such table"):
-        db.saw_peer(SITE, "192.0.2.1:1", 1.0, True)
+        db.save_peers([peer(1)], [])
     assert db.bans() == []
+    db.close()
+
+
+@pytest.mark.parametrize("text", ["nonsense", "[]", '{"pex": 5}', '{"pex": [1]}'])
+def test_sources_that_are_none_are_told(path, text):
+    fill(path)
+    alter(path, "UPDATE site_peers SET sources = ?", text)
+    db = Database(path)
+    with pytest.raises(ConfigError, match="move it away"):
+        db.peers(SITE)
     db.close()
 
 

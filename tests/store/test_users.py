@@ -1,5 +1,6 @@
 """users.json: keys as ZeroNet derives and stores them, and a file that is never half written."""
 
+import base64
 import json
 import os
 import stat
@@ -12,9 +13,12 @@ from hypothesis import strategies as st
 from zeromsg.crypto.cert import Certificate
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.errors import ClientError, ConfigError
+from zeromsg.store.user import User
 from zeromsg.store.users import Users
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "hd.json").read_text())
+FOLDER = Path(__file__).parents[1] / "vectors"
+VECTORS = json.loads((FOLDER / "hd.json").read_text())
+CRYPT = json.loads((FOLDER / "ui" / "crypt_vectors.json").read_text())["user"]
 SITE = "1HeLLo4uzjaLetFx6NH3PMwFP3qbRbTf3D"
 OTHER = "1Fwms8Gymux3E7bks7fhDgxdUxFwqdxZSx"
 KEY = PrivateKey(b"\x07" * 32)
@@ -39,11 +43,11 @@ def path(tmp_path):
 
 @pytest.fixture
 def users(path):
-    return Users(path, lambda count: b"\x05" * count)
+    return Users(path, lambda count: b"\x05" * count).default
 
 
-def again(path: Path) -> Users:
-    return Users(path, no_entropy)
+def again(path: Path) -> User:
+    return Users(path, no_entropy).default
 
 
 def stored(path: Path) -> dict:
@@ -86,7 +90,7 @@ def test_the_user_stays_the_same(path, users):
 
 def test_an_empty_object_gets_a_user(path):
     put(path, {})
-    assert Users(path, lambda count: b"\x05" * count).master_address in stored(path)
+    assert Users(path, lambda count: b"\x05" * count).default.master_address in stored(path)
 
 
 def test_only_the_owner_reads_it(path, users):
@@ -194,6 +198,45 @@ def test_a_selected_certificate_brings_its_own_key(path, users):
     assert users.certificate(OTHER) is None
     assert users.auth_key(OTHER) == own
     assert "cert" not in stored(path)[users.master_address]["sites"][OTHER]
+
+
+def public_keys(user: User, site: str, cases: list[dict]) -> list[str]:
+    keys = [user.encryption_key(site, case["param_index"]) for case in cases]
+    return [base64.b64encode(key.compressed_public_key).decode() for key in keys]
+
+
+def test_encryption_keys_are_those_of_zeronet(path):
+    put(path, document_of(CRYPT))
+    user = again(path)
+    for case in CRYPT["sites"]:
+        expected = [entry["publickey_b64"] for entry in case["encrypt"]]
+        assert public_keys(user, case["site"], case["encrypt"]) == expected
+    # With a certificate they follow its domain, on every site where it is selected.
+    cert = Certificate("web", "tester", CRYPT["with_cert"]["cert_domain"], "c2lnbmVk")
+    user.add_certificate(CRYPT["with_cert"]["site"], cert)
+    for case in (CRYPT["with_cert"], CRYPT["other_site_same_cert"]):
+        user.set_certificate(case["site"], cert.issuer)
+        assert user.auth_address(case["site"]) == case["auth_address"]
+        expected = [entry["publickey_b64"] for entry in case["encrypt"]]
+        assert public_keys(again(path), case["site"], case["encrypt"]) == expected
+    user.set_certificate(CRYPT["with_cert"]["site"], None)
+    (plain,) = (case for case in CRYPT["sites"] if case["site"] == CRYPT["with_cert"]["site"])
+    assert public_keys(user, plain["site"], plain["encrypt"]) == [
+        entry["publickey_b64"] for entry in plain["encrypt"]
+    ]
+
+
+def test_the_domain_counts_where_the_certificate_is_gone(path):
+    case = CRYPT["with_cert"]
+    put(path, document_of(CRYPT, sites={case["site"]: {"cert": case["cert_domain"]}}))
+    expected = [entry["publickey_b64"] for entry in case["encrypt"]]
+    assert public_keys(again(path), case["site"], case["encrypt"]) == expected
+
+
+@pytest.mark.parametrize("index", [-1, 1001])
+def test_encryption_keys_end(users, index):
+    with pytest.raises(ValueError, match="0 to 1000"):
+        users.encryption_key(SITE, index)
 
 
 def test_a_new_certificate_speaks_for_the_address_the_page_sees(users):

@@ -1,6 +1,7 @@
 """The node's HTTP: who gets the key of a site, what a page may hold, who sees the status."""
 
 import json
+import random
 import re
 import socket
 from pathlib import Path
@@ -21,6 +22,9 @@ SITE = "1P4hfVMLyEEWqhACGQrchJG8xHnKKtts3w"
 OTHER = "1Bt2vEZi5gKRQnNTU1ZLPymHGgxg7qHCeC"
 KEY = "4ed2b2a6fe14d567e63170051263d1389b0557f5f0339550f34c509f4d5f383d"
 TOKEN = "5f" * 32
+MASTER = "1AfLXDDxEGSpNy3K5TUGGp9wojyWhGU3WT"
+BOB = "14zYsumkkNEMH4t6w72cvy8fDDhAGvGQCt"
+BOBS_KEY = "b0" * 32
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "ui"
 
@@ -40,9 +44,12 @@ class Gate:
 
     def __init__(self):
         self.keys = {SITE: KEY}
+        self.users = {MASTER: "", BOB: BOB}
+        self.user_keys = {(SITE, BOB): BOBS_KEY}
         self.titles = {SITE: "Rig chat"}
         self.full = False
         self.upgraded = []
+        self.opened = []
 
     def host_allowed(self, host):
         return host_allowed(host, 43110, ["node.example"])
@@ -50,16 +57,23 @@ class Gate:
     def origin_allowed(self, origin, host):
         return origin_allowed(origin, host)
 
-    def key_of(self, site):
-        return self.keys.get(site)
+    def user_of(self, address):
+        return self.users.get(address)
 
-    def site_of(self, key):
-        return next((site for site, known in self.keys.items() if known == key), None)
+    def key_of(self, site, user):
+        return self.user_keys.get((site, user)) if user else self.keys.get(site)
 
-    def upgrade(self, site):
+    def opens(self, key):
+        for site, known in self.keys.items():
+            if known == key:
+                return site, ""
+        return next((whose for whose, known in self.user_keys.items() if known == key), None)
+
+    def upgrade(self, site, user, trusted):
         if self.full:
             return None
         self.upgraded.append(site)
+        self.opened.append((site, user, trusted))
         return Upgraded()
 
     def title(self, site):
@@ -110,6 +124,11 @@ def gate():
 def ask(gate):
     """One HTTP request, as bytes through Twisted's own server."""
 
+    clock = Clock()
+    entropy = random.Random(1).randbytes
+    # Kept over requests, as a node keeps it.
+    pages = Pages(gate, entropy, clock.seconds)
+
     def ask(path, headers=None, method="GET", without=(), body=b"", **changed):
         values = {**BROWSER, **(headers or {}), **changed}
         lines = [f"{method} {path} HTTP/1.1".encode("latin-1")]
@@ -120,8 +139,6 @@ def ask(gate):
         lines.append(b"Connection: close")
         if body:
             lines.append(b"Content-Length: %d" % len(body))
-        number = iter(range(1, 1000))
-        pages = Pages(gate, lambda size: next(number).to_bytes(size))
         site = HttpSite(pages, reactor=Clock())
         site.displayTracebacks = False
         site.noisy = False
@@ -135,6 +152,7 @@ def ask(gate):
         channel.dataReceived(b"\r\n".join(lines) + b"\r\n\r\n" + body)
         return Response(transport.value())
 
+    ask.clock = clock
     return ask
 
 
@@ -363,7 +381,7 @@ def test_headers_in_foreign_bytes_are_no_error_of_ours(ask, name, path):
 @given(value=st.binary(max_size=20).filter(lambda value: not set(value) & set(b"\r\n\0")))
 def test_any_host_header_has_an_answer(value):
     gate = Gate()
-    pages = Pages(gate, bytes)
+    pages = Pages(gate, bytes, Clock().seconds)
     site = HttpSite(pages, reactor=Clock())
     site.log = lambda request: None
     channel = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5))
@@ -407,8 +425,7 @@ def test_a_page_runs_our_scripts_only(ask):
 
 
 def test_nonces_are_new_for_each_page(gate):
-    entropy = iter([b"a" * 18, b"b" * 18])
-    pages = Pages(gate, lambda size: next(entropy))
+    pages = Pages(gate, random.Random(1).randbytes, Clock().seconds)
     policies = []
     for _ in range(2):
         site = HttpSite(pages, reactor=Clock())
@@ -545,6 +562,134 @@ def test_the_key_of_another_site_opens_that_one(ask, gate):
     gate.keys[OTHER] = "00" * 32
     ask(f"/{SITE}/ZeroNet-Internal/Websocket?wrapper_key={'00' * 32}", UPGRADE)
     assert gate.upgraded == [OTHER]
+
+
+# Users
+
+
+def secret_in(text):
+    (found,) = re.findall(r'page_secret = "([0-9a-f]{64})"', text)
+    return found
+
+
+def named(address):
+    return {"Cookie": f"master_address={address}"}
+
+
+@pytest.mark.parametrize(("address", "key"), [(MASTER, KEY), (BOB, BOBS_KEY)])
+def test_a_cookie_names_the_user_of_a_page(ask, address, key):
+    assert key_in(ask(f"/{SITE}", named(address)).text) == key
+
+
+@pytest.mark.parametrize("value", ["1BitcoinEaterAddressDontSendf59kuE", "", "x y", f"{BOB}x"])
+def test_an_unknown_user_is_refused_with_a_reason(ask, gate, value):
+    for response in (
+        ask(f"/{SITE}", named(value)),
+        ask(f"/Websocket?wrapper_key={KEY}", {**UPGRADE, **named(value)}),
+        ask(f"/Websocket?wrapper_key={BOBS_KEY}", {**UPGRADE, **named(value)}),
+    ):
+        assert response.code == 403
+        assert response.text.startswith("No user found: ")
+        assert KEY not in response.text and BOBS_KEY not in response.text
+    assert gate.opened == []
+
+
+def test_two_users_at_once_are_refused(ask, gate):
+    both = {"Cookie": f"master_address={BOB}; master_address={MASTER}"}
+    assert ask(f"/{SITE}", both).code == 403
+    assert ask(f"/Websocket?wrapper_key={KEY}", {**UPGRADE, **both}).code == 403
+    assert gate.opened == []
+
+
+def test_other_cookies_do_not_matter(ask):
+    assert key_in(ask(f"/{SITE}", {"Cookie": "session=1; \xff=\xfe"}).text) == KEY
+
+
+@pytest.mark.parametrize(
+    ("key", "cookie", "user"),
+    [
+        (KEY, None, ""),
+        (KEY, MASTER, ""),
+        (KEY, BOB, BOB),
+        (BOBS_KEY, None, BOB),
+        (BOBS_KEY, BOB, BOB),
+    ],
+)
+def test_the_user_of_a_websocket(ask, gate, key, cookie, user):
+    headers = {**UPGRADE, **(named(cookie) if cookie else {})}
+    assert ask(f"/Websocket?wrapper_key={key}", headers).code == 299
+    assert gate.opened == [(SITE, user, False)]
+
+
+def test_a_key_of_one_user_does_not_open_for_another(ask, gate):
+    response = ask(f"/Websocket?wrapper_key={BOBS_KEY}", {**UPGRADE, **named(MASTER)})
+    assert response.code == 403
+    assert "another user's" in response.text
+    assert gate.opened == []
+
+
+# The person
+
+
+def opens(ask, key, secret, headers=None):
+    query = f"/Websocket?wrapper_key={key}&page_secret={secret}"
+    assert ask(query, {**UPGRADE, **(headers or {})}).code == 299
+
+
+def test_a_page_has_a_secret_of_its_own(ask, gate):
+    first, second = (secret_in(ask(f"/{SITE}").text) for _ in range(2))
+    assert first != second
+    opens(ask, KEY, first)
+    opens(ask, KEY, first)
+    opens(ask, KEY, second)
+    assert gate.opened == [(SITE, "", True)] * 3
+
+
+def test_the_secret_stands_behind_the_key(ask):
+    text = ask(f"/{SITE}").text
+    assert text.index("wrapper_key = ") < text.index("page_secret = ")
+    assert text.count("wrapper_key = ") == 1
+
+
+@pytest.mark.parametrize("secret", ["", "00" * 32, KEY, "%ff", "x" * 3000])
+def test_without_it_nobody_is_trusted(ask, gate, secret):
+    ask(f"/{SITE}")
+    opens(ask, KEY, secret)
+    assert gate.opened == [(SITE, "", False)]
+
+
+def test_of_two_secrets_the_last_counts(ask, gate):
+    secret = secret_in(ask(f"/{SITE}").text)
+    opens(ask, KEY, f"{secret}&page_secret=00")
+    opens(ask, KEY, f"00&page_secret={secret}")
+    assert gate.opened == [(SITE, "", False), (SITE, "", True)]
+
+
+def test_a_secret_is_for_one_site_and_one_user(ask, gate):
+    gate.keys[OTHER] = "00" * 32
+    defaults = secret_in(ask(f"/{SITE}").text)
+    bobs = secret_in(ask(f"/{SITE}", named(BOB)).text)
+    opens(ask, "00" * 32, defaults)
+    opens(ask, KEY, bobs)
+    opens(ask, KEY, defaults, named(BOB))
+    opens(ask, BOBS_KEY, defaults)
+    assert [trusted for _, _, trusted in gate.opened] == [False] * 4
+    opens(ask, KEY, bobs, named(BOB))
+    opens(ask, BOBS_KEY, bobs)
+    assert gate.opened[4:] == [(SITE, BOB, True)] * 2
+
+
+def test_a_secret_does_not_do_without_a_key(ask, gate):
+    secret = secret_in(ask(f"/{SITE}").text)
+    assert ask(f"/Websocket?page_secret={secret}", UPGRADE).code == 403
+    assert gate.opened == []
+
+
+def test_a_secret_ends(ask, gate):
+    secret = secret_in(ask(f"/{SITE}").text)
+    ask.clock.advance(25 * 3600)
+    opens(ask, KEY, secret)
+    assert gate.opened == [(SITE, "", False)]
 
 
 # Verdicts of a real node

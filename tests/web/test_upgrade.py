@@ -40,11 +40,11 @@ class Gate:
     def origin_allowed(self, origin, host):
         return True
 
-    def site_of(self, key):
-        return SITE if key == KEY else None
+    def opens(self, key):
+        return (SITE, "") if key == KEY else None
 
-    def upgrade(self, site):
-        return WebSocketResource(self._clients.for_site(site))
+    def upgrade(self, site, user, trusted):
+        return WebSocketResource(self._clients.for_site(site, user, trusted))
 
 
 def opened(monkeypatch):
@@ -53,7 +53,7 @@ def opened(monkeypatch):
     # autobahn's own timers, its pings among them, rest.
     monkeypatch.setattr(txaio.config, "loop", Clock())
     clients = ClientFactory(clock, Calls(), ClientLimits(message=1000, unsent=1000, clients=1))
-    http = HttpSite(Pages(Gate(clients), bytes), timeout=HTTP_TIMEOUT, reactor=clock)
+    http = HttpSite(Pages(Gate(clients), bytes, clock.seconds), timeout=HTTP_TIMEOUT, reactor=clock)
     channel = http.buildProtocol(None)
     transport = StringTransport()
     transport.protocol = channel

@@ -15,13 +15,18 @@ from zeromsg.errors import ConfigError, ZeromsgError
 _MODULES = {
     "bans": "operating",
     "broadcast": "messages",
+    "confirm": "confirm",
     "demo": "demo",
+    "identities": "identities",
+    "key": "key",
     "listen": "listen",
+    "peers": "peers",
     "rules": "rules",
     "run": "run",
     "send": "messages",
     "site": "site",
     "status": "status",
+    "user": "user",
     "why": "operating",
 }
 """In which module of this package each command is: only one is loaded, as a whole

@@ -1,6 +1,7 @@
 """`zeromsg listen`: print a site's messages as they come, judge and answer them."""
 
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,6 +11,7 @@ import click
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
+from zeromsg.cli.acting import as_options, key_for
 from zeromsg.cli.options import (
     json_option,
     json_or_text,
@@ -20,6 +22,7 @@ from zeromsg.cli.options import (
     site_argument,
 )
 from zeromsg.cli.output import emit, sender, shown
+from zeromsg.cli.sealing import give_keys, key_option, key_texts
 from zeromsg.cli.working import connected, hush, sleep, work
 from zeromsg.client import Client, NodeUnreachable
 from zeromsg.errors import ZeromsgError
@@ -66,6 +69,8 @@ _VERDICTS = {
     metavar="FILE",
     help="Append messages to a file too, as lines of JSON.",
 )
+@key_option
+@as_options
 @node_options
 @json_option
 @click.pass_context
@@ -77,6 +82,9 @@ def listen(
     verdict: str,
     reply: str | None,
     record: Path | None,
+    key_names: Sequence[str],
+    as_user: str | None,
+    data_dir: Path | None,
     node: str | None,
     config: Path | None,
     as_json: bool,
@@ -85,14 +93,18 @@ def listen(
 
     When the node restarts, it is connected again.
     """
-    url = node_url(node, settings_of(config))
+    settings = settings_of(config, data_dir)
+    url = node_url(node, settings)
+    keys = key_texts(key_names, config, data_dir)
     hush()
     with ExitStack() as stack:
         file = stack.enter_context(record.open("a")) if record is not None else None
-        wanted = Wanted(count, _VERDICTS[verdict], reply, file, as_json)
+        wanted = Wanted(count, _VERDICTS[verdict], reply, file, as_json, keys)
 
         async def job(reactor: Any) -> int:
-            return await _Listener(reactor, url, site, wanted).run(seconds)
+            # Good for all connections: it stays the same while there is the user.
+            key = await key_for(reactor, url, settings, site, as_user)
+            return await _Listener(reactor, url, site, key, wanted).run(seconds)
 
         ctx.exit(work(job, interrupted=0))
 
@@ -102,6 +114,7 @@ class Wanted:
     """What is to be done with messages.
 
     verdict: the command that tells it, or None. reply: JSON or text, or None.
+    keys: shared keys to read with, by name.
     """
 
     count: int | None
@@ -109,10 +122,12 @@ class Wanted:
     reply: str | None
     record: TextIO | None
     as_json: bool
+    keys: Mapping[str, str]
 
 
 class _Listener:
-    def __init__(self, reactor: Any, url: str, site: str, wanted: Wanted) -> None:
+    def __init__(self, reactor: Any, url: str, site: str, key: str | None, wanted: Wanted) -> None:
+        self._key = key
         self._reactor = reactor
         self._url = url
         self._site = site
@@ -162,8 +177,11 @@ class _Listener:
         return True
 
     async def _connected_once(self) -> None:
-        async with connected(self._reactor, self._url, self._site, self._heard) as client:
+        async with connected(
+            self._reactor, self._url, self._site, self._heard, self._key
+        ) as client:
             self._client = client
+            await give_keys(client, self._wanted.keys)
             await client.closed
 
     def _heard(self, cmd: str, params: Any) -> None:

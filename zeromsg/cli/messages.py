@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from zeromsg.cli.acting import as_options, key_for
 from zeromsg.cli.options import (
     json_option,
     message_argument,
@@ -17,6 +18,7 @@ from zeromsg.cli.options import (
     site_argument,
 )
 from zeromsg.cli.output import emit, printable, shown
+from zeromsg.cli.sealing import Sealing, give_keys, key_texts, sealing_options
 from zeromsg.cli.working import connected, hush, within, work
 
 ANSWER_SECONDS = 10.0
@@ -51,6 +53,8 @@ _timeout_option = click.option(
 @sign_option
 @_immediate_option
 @_timestamp_option
+@sealing_options
+@as_options
 @node_options
 @json_option
 @click.pass_context
@@ -64,16 +68,21 @@ def broadcast(
     privatekey: Any,
     immediate: bool,
     timestamp: bool,
+    as_user: str | None,
+    data_dir: Path | None,
     node: str | None,
     config: Path | None,
     as_json: bool,
+    sealing: Sealing,
 ) -> None:
     """Send a message to a site's peers.
 
     What is no JSON is sent as text. Exit code 1 if no peer got it or, with
     --ask, if none replied.
     """
-    url = node_url(node, settings_of(config))
+    settings = settings_of(config, data_dir)
+    url = node_url(node, settings)
+    keys = key_texts((*sealing.key, *sealing.group_key), config, data_dir)
     params = {
         "message": message,
         "privatekey": privatekey,
@@ -82,12 +91,15 @@ def broadcast(
         "timestamp": timestamp,
         "broadcast": not ask,
         "timeout": timeout,
+        "encrypt": sealing.parameter(),
     }
     patience = ANSWER_SECONDS + (timeout if ask else 0)
     report = _report_replies if ask else _report_sent
 
     async def job(reactor: Any) -> int:
-        async with connected(reactor, url, site) as client:
+        key = await key_for(reactor, url, settings, site, as_user)
+        async with connected(reactor, url, site, key=key) as client:
+            await give_keys(client, keys)
             result = await within(reactor, patience, client.call("peerBroadcast", params))
         return report(result, as_json)
 
@@ -128,6 +140,8 @@ def _report_replies(replies: Any, as_json: bool) -> int:
 @sign_option
 @_immediate_option
 @_timestamp_option
+@sealing_options
+@as_options
 @node_options
 @json_option
 @click.pass_context
@@ -141,16 +155,21 @@ def send(
     privatekey: Any,
     immediate: bool,
     timestamp: bool,
+    as_user: str | None,
+    data_dir: Path | None,
     node: str | None,
     config: Path | None,
     as_json: bool,
+    sealing: Sealing,
 ) -> None:
     """Send a message to one peer, and print its reply.
 
     PEER is host:port, as messages from it show, or `self` for the other
     clients of the node. What is no JSON is sent as text.
     """
-    url = node_url(node, settings_of(config))
+    settings = settings_of(config, data_dir)
+    url = node_url(node, settings)
+    keys = key_texts((*sealing.key, *sealing.group_key), config, data_dir)
     params = {
         "ip": peer,
         "message": message,
@@ -159,10 +178,13 @@ def send(
         "immediate": immediate,
         "timestamp": timestamp,
         "timeout": timeout,
+        "encrypt": sealing.parameter(),
     }
 
     async def job(reactor: Any) -> int:
-        async with connected(reactor, url, site) as client:
+        key = await key_for(reactor, url, settings, site, as_user)
+        async with connected(reactor, url, site, key=key) as client:
+            await give_keys(client, keys)
             waiting = client.call("peerSend", params)
             result = await within(reactor, timeout + ANSWER_SECONDS, waiting)
         if as_json:

@@ -13,9 +13,10 @@ from zeromsg.cli.working import hush, work
 from zeromsg.client import operate
 
 
-def _ask(
+def ask(
     node: str | None, config: Path | None, data_dir: Path | None, cmd: str, params: dict[str, Any]
 ) -> dict[str, Any]:
+    """The result of an operator's command. Runs the reactor, so a process may do it once."""
     settings = settings_of(config, data_dir)
     token = read_token(settings)
     results: list[dict[str, Any]] = []
@@ -40,7 +41,7 @@ def why(
     hash: str, node: str | None, config: Path | None, data_dir: Path | None, as_json: bool
 ) -> None:
     """Say what became of a message at a running node."""
-    found = _ask(node, config, data_dir, "why", {"hash": hash})
+    found = ask(node, config, data_dir, "why", {"hash": hash})
     if as_json:
         emit(found, indent=2)
         return
@@ -72,7 +73,7 @@ def bans() -> None:
 @json_option
 def list_bans(node: str | None, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Show the bans in force."""
-    found = _ask(node, config, data_dir, "bans", {})["bans"]
+    found = ask(node, config, data_dir, "bans", {})["bans"]
     if as_json:
         emit(found, indent=2)
         return
@@ -107,7 +108,7 @@ def add_ban(
 ) -> None:
     """Ban IDENTITY: a host, an onion, or `key:` and the address that signs."""
     params = {"identity": identity, "seconds": seconds, "reason": reason}
-    _ask(node, config, data_dir, "ban", params)
+    ask(node, config, data_dir, "ban", params)
     click.echo(f"banned {printable(identity)}")
 
 
@@ -117,5 +118,5 @@ def add_ban(
 @data_dir_option
 def remove_ban(identity: str, node: str | None, config: Path | None, data_dir: Path | None) -> None:
     """End the ban of IDENTITY, and forget its points."""
-    pardoned = _ask(node, config, data_dir, "pardon", {"identity": identity})["pardoned"]
+    pardoned = ask(node, config, data_dir, "pardon", {"identity": identity})["pardoned"]
     click.echo("pardoned" if pardoned else "there was no ban; its points are forgotten")

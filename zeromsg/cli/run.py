@@ -8,6 +8,7 @@ import click
 from twisted.internet.defer import Deferred
 
 from zeromsg.cli import logs
+from zeromsg.cli.acting import asked_passphrase
 from zeromsg.cli.options import config_option
 from zeromsg.cli.working import finish, work
 from zeromsg.log import set_level
@@ -32,11 +33,12 @@ def run(ctx: click.Context, config: Path | None, overrides: tuple[str, ...]) -> 
     settings = configuration.load(config, overrides)
     set_level(settings.log.level)
     logs.begin(settings.log, sys.stderr)
-    ctx.exit(work(lambda reactor: _serve(reactor, settings), interrupted=0))
+    passphrase = asked_passphrase(settings)
+    ctx.exit(work(lambda reactor: _serve(reactor, settings, passphrase), interrupted=0))
 
 
-async def _serve(reactor: Any, settings: Settings) -> int:
-    service = NodeService(settings, reactor)
+async def _serve(reactor: Any, settings: Settings, passphrase: str | None) -> int:
+    service = NodeService(settings, reactor, passphrase)
     try:
         service.startService()
         await service.started

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from zeromsg.cli.acting import asked_passphrase
+from zeromsg.cli.desk import Desk
 from zeromsg.cli.options import (
     config_option,
     data_dir_option,
@@ -16,22 +18,25 @@ from zeromsg.cli.options import (
     settings_of,
 )
 from zeromsg.cli.output import emit, table
+from zeromsg.cli.peers import peers
 from zeromsg.cli.status import fetch_status, show_sites
 from zeromsg.cli.working import hush, work
 from zeromsg.client import CallRefused, NodeUnreachable
 from zeromsg.errors import ConfigError, ContentRefused
 from zeromsg.policy.site_content import ROOT, parse_content
-from zeromsg.service.assembly import USERS_FILE
+from zeromsg.service.assembly import USERS_FILE, open_users
 from zeromsg.service.config import Settings
 from zeromsg.service.site_making import new_site, sign_site
-from zeromsg.store.users import Users
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.group()
 def site() -> None:
-    """Make, sign and list sites."""
+    """Make, sign and list sites, and show their peers."""
+
+
+site.add_command(peers)
 
 
 @site.command()
@@ -44,13 +49,13 @@ def new(
     folder: Path, title: str, config: Path | None, data_dir: Path | None, as_json: bool
 ) -> None:
     """Make a site of a directory: its key, its rules, its content.json."""
-    users_file = settings_of(config, data_dir).data_dir / USERS_FILE
-    # Before the site, which would be nobody's if its key could not be kept.
-    users = Users(users_file, secrets.token_bytes)
+    desk = Desk(None, config, data_dir)
+    users_file = desk.path
     key = new_site(folder, title, secrets.token_bytes, time.time)
     try:
-        users.set_site_key(key.address, key)
-    except ConfigError:
+        desk.do("site_key_add", {"key": key.wif}, create=True)
+    except BaseException:
+        # A site whose key could not be kept would be nobody's.
         (folder / ROOT).unlink(missing_ok=True)
         raise
     path = str(folder.absolute())
@@ -71,9 +76,14 @@ def new(
 @json_option
 def sign(folder: Path, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Sign a site's directory as it is now; a running node takes it up by itself."""
-    users_file = settings_of(config, data_dir).data_dir / USERS_FILE
+    settings = settings_of(config, data_dir)
+    users_file = settings.data_dir / USERS_FILE
     address = _address_of(folder)
-    key = Users(users_file, secrets.token_bytes).site_key(address) if users_file.exists() else None
+    key = (
+        open_users(settings, asked_passphrase(settings)).default.site_key(address)
+        if users_file.exists()
+        else None
+    )
     if key is None:
         raise ConfigError(
             f"{users_file} has no key of the site {address}: "

@@ -115,10 +115,10 @@ async def sleep(reactor: IReactorTime, seconds: float) -> None:
 
 @asynccontextmanager
 async def connected(
-    reactor: Any, node: str, site: str, on_event: OnEvent | None = None
+    reactor: Any, node: str, site: str, on_event: OnEvent | None = None, key: str | None = None
 ) -> AsyncIterator[Client]:
-    """A client that is closed in the end."""
-    client = await connect(reactor, node, site, on_event)
+    """A client that is closed in the end. key: see `client.connect`."""
+    client = await connect(reactor, node, site, on_event, key)
     try:
         yield client
     finally:

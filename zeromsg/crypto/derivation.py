@@ -2,7 +2,7 @@
 
 The seed is 64 hex digits. Its digits themselves, not the 32 bytes they stand
 for, are the input of the first HMAC; that is how ZeroNet does it, so it stays.
-Source: ZeroNet peer protocol, section 13 (keys of a user).
+Source: ZeroNet peer protocol, section 13 (keys of a user); ZeroFrame API, CryptMessage.
 """
 
 import functools
@@ -14,6 +14,12 @@ from zeromsg.errors import BadKey
 
 CHILDREN = 100_000_000
 """Child numbers are taken modulo this."""
+
+ENCRYPTION_KEYS = 1001
+"""Encryption keys of a user on a site: index 0 to 1000."""
+
+_FIRST_ENCRYPTION_KEY = 1000
+"""How far they are from the auth key."""
 
 
 def new_seed(entropy: Entropy) -> str:
@@ -40,6 +46,18 @@ def child_key(seed: str, index: int) -> PrivateKey:
 def auth_key(seed: str, site_address: str) -> PrivateKey:
     """The key a user signs with on a site, unless a certificate is selected there."""
     return child_key(seed, text_index(site_address) % CHILDREN)
+
+
+def encryption_key(seed: str, site_address: str, domain: str, index: int) -> PrivateKey:
+    """The key a user decrypts with on a site: another one for each index and certificate.
+
+    domain: issuer of the certificate that is selected there, or "".
+    Raises ValueError for an index out of ENCRYPTION_KEYS.
+    """
+    if not 0 <= index < ENCRYPTION_KEYS:
+        raise ValueError(f"a user has encryption keys 0 to {ENCRYPTION_KEYS - 1} on a site")
+    child = text_index(site_address) + _FIRST_ENCRYPTION_KEY + index + text_index(domain)
+    return child_key(seed, child % CHILDREN)
 
 
 def text_index(text: str) -> int:

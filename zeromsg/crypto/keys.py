@@ -1,7 +1,10 @@
 """Private keys, public keys and addresses on secp256k1.
 
-This is the only module that knows the curve library; the others deal in
-bytes. Formats:
+This is the only module that knows the curve libraries; the others deal in
+bytes. Signing, points and its own kind of ECDH are libsecp256k1's. Where a
+format wants the plain X coordinate of a lasting secret times a stranger's
+point it is OpenSSL, ten times slower, whose time does not depend on the
+secret. Formats:
 - a private key is WIF, Base58Check of 0x80, 32 bytes and, for a compressed
   key, 0x01; or 64 hex digits where a seed is meant;
 - a public key is 04 and 64 bytes (uncompressed, ZeroNet's own habit) or 02/03
@@ -21,6 +24,7 @@ import attrs
 import base58
 import coincurve
 from Crypto.Hash import RIPEMD160
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from zeromsg.errors import BadKey
 from zeromsg.wire.values import is_site_address
@@ -37,6 +41,9 @@ _ADDRESS_VERSION = 0x00
 _HEADER_BASE = 27
 _HEADER_COMPRESSED = 4
 _SIGNATURE_BYTES = 65
+_PREFIXES = {33: b"\x02\x03", 65: b"\x04"}
+"""How a public key of so many bytes begins. libsecp256k1 would take hybrid ones (06, 07) too."""
+
 _ATTEMPTS = 8
 
 _WIF_FORM = re.compile(r"[0-9A-Za-z]{50,53}")
@@ -101,14 +108,87 @@ class PrivateKey:
         return address_of(self.public_key)
 
     @functools.cached_property
+    def compressed_public_key(self) -> bytes:
+        """33 bytes, whatever this key's form."""
+        return self._curve_key.public_key.format(compressed=True)
+
+    @functools.cached_property
     def _curve_key(self) -> coincurve.PrivateKey:
         return coincurve.PrivateKey(self.secret)
+
+    @functools.cached_property
+    def _exchange_key(self) -> ec.EllipticCurvePrivateKey:
+        return ec.derive_private_key(int.from_bytes(self.secret, "big"), ec.SECP256K1())
+
+    def shared_secret(self, public_key: bytes) -> bytes:
+        """ECDH: 32 bytes that the owner of the public key can compute too. BadKey for a bad one.
+
+        They are the X coordinate of the product, not hashed.
+        """
+        _check_point(public_key)
+        try:
+            point = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), public_key)
+        except ValueError:
+            raise BadKey("this public key is no point of the curve") from None
+        return self._exchange_key.exchange(ec.ECDH(), point)
+
+    def agreed_secret(self, public_key: bytes) -> bytes:
+        """ECDH as libsecp256k1 does it: SHA-256 of the common point in its compressed form.
+
+        In constant time as well, and faster; which of the two is used, a format
+        decides. BadKey for a bad public key.
+        """
+        _check_point(public_key)
+        try:
+            return self._curve_key.ecdh(public_key)
+        except ValueError:
+            raise BadKey("this public key is no point of the curve") from None
 
     def sign_digest(self, digest: bytes) -> bytes:
         """Sign 32 bytes: header, r and s, 65 bytes, the same each time (RFC 6979), low s."""
         signed = self._curve_key.sign_recoverable(digest, hasher=None)
         header = _HEADER_BASE + signed[64] + (_HEADER_COMPRESSED if self.compressed else 0)
         return bytes([header]) + signed[:64]
+
+
+def agree_once(public_key: bytes, entropy: Entropy) -> tuple[bytes, bytes]:
+    """ECDH with a new key that nobody keeps. BadKey for a bad public key.
+
+    Returns its public key, 65 bytes, and what `shared_secret` of the other
+    side makes of it.
+    """
+    point = _point(public_key)
+    once = PrivateKey.generate(entropy)
+    # One use of the secret: its time tells nobody anything.
+    return once.public_key, point.multiply(once.secret).format(compressed=False)[1:33]
+
+
+def compressed(public_key: bytes) -> bytes:
+    """The 33-byte form of a public key. BadKey for a bad one."""
+    return _point(public_key).format(compressed=True)
+
+
+def is_public_key(data: bytes) -> bool:
+    """Whether bytes are a public key, compressed or not, on the curve."""
+    try:
+        _point(data)
+    except BadKey:
+        return False
+    return True
+
+
+def _check_point(public_key: bytes) -> None:
+    """Whether the form is right; BadKey if not. The point may still be off the curve."""
+    if not public_key or public_key[0] not in _PREFIXES.get(len(public_key), b""):
+        raise BadKey("a public key is 02 or 03 and 32 bytes, or 04 and 64 bytes")
+
+
+def _point(public_key: bytes) -> coincurve.PublicKey:
+    _check_point(public_key)
+    try:
+        return coincurve.PublicKey(public_key)
+    except ValueError:
+        raise BadKey("this public key is no point of the curve") from None
 
 
 def recover_public_key(digest: bytes, signature: bytes) -> bytes | None:

@@ -73,11 +73,17 @@ def recover_hash160(text: str, signature: str) -> bytes | None:
 
 def verify(text: str, address: str, signature: str) -> bool:
     """Whether the key of an address signed a text. Never raises."""
+    return verified_key(text, address, signature) is not None
+
+
+def verified_key(text: str, address: str, signature: str) -> bytes | None:
+    """The public key of an address, if it signed a text; None otherwise. Never raises."""
     try:
         wanted = decode_address(address)
     except BadKey:
-        return False
-    return recover_hash160(text, signature) == wanted
+        return None
+    public_key = recover_public_key(text, signature)
+    return public_key if public_key is not None and hash160(public_key) == wanted else None
 
 
 def verify_any(text: str, addresses: Iterable[str], signature: str) -> str | None:

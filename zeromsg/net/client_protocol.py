@@ -54,10 +54,14 @@ class ClientProtocol(WebSocketServerProtocol):
     # autobahn keeps `log` for itself.
     _log = Logger(observer=leveled)
 
-    def __init__(self, calls: ICalls, site: str, limits: ClientLimits) -> None:
+    def __init__(
+        self, calls: ICalls, site: str, user: str, limits: ClientLimits, trusted: bool
+    ) -> None:
         super().__init__()
+        self._trusted = trusted
         self._calls = calls
         self._site = site
+        self._user = user
         self._limits = limits
         self._session = Session()
         self._opened = False
@@ -70,6 +74,14 @@ class ClientProtocol(WebSocketServerProtocol):
     @property
     def site(self) -> str:
         return self._site
+
+    @property
+    def user(self) -> str:
+        return self._user
+
+    @property
+    def trusted(self) -> bool:
+        return self._trusted
 
     def listens(self, channel: str) -> bool:
         return channel in self._session.channels
@@ -117,9 +129,8 @@ class ClientProtocol(WebSocketServerProtocol):
         except Unanswerable as refused:
             self._complain(str(refused))
         else:
-            # Nothing asks a client anything yet, so answers are to nothing.
-            if not isinstance(message, Answer):
-                self._guarded(self._calls.called, self, message)
+            take = self._calls.answered if isinstance(message, Answer) else self._calls.called
+            self._guarded(take, self, message)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         if self._opened:
@@ -213,11 +224,11 @@ class ClientFactory(WebSocketServerFactory):
     def full(self) -> bool:
         return len(self._clients) >= self._limits.clients
 
-    def for_site(self, site: str) -> "SiteClientFactory":
-        return SiteClientFactory(self, site)
+    def for_site(self, site: str, user: str = "", trusted: bool = False) -> "SiteClientFactory":
+        return SiteClientFactory(self, site, user, trusted)
 
-    def build(self, site: str) -> ClientProtocol:
-        protocol = ClientProtocol(self._calls, site, self._limits)
+    def build(self, site: str, user: str = "", trusted: bool = False) -> ClientProtocol:
+        protocol = ClientProtocol(self._calls, site, user, self._limits, trusted)
         protocol.factory = self
         self._clients.add(protocol)
         protocol.is_closed.addBoth(lambda _: self._clients.discard(protocol))
@@ -237,6 +248,8 @@ class SiteClientFactory:
 
     _factory: ClientFactory
     _site: str
+    _user: str
+    _trusted: bool
 
     def buildProtocol(self, addr: object) -> ClientProtocol:
-        return self._factory.build(self._site)
+        return self._factory.build(self._site, self._user, self._trusted)

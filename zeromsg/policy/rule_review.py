@@ -135,6 +135,10 @@ def _unreachable(values: Mapping[str, Any], rules: Rules) -> Iterator[Finding]:
     """Rules that nothing can pass, or that no message ever reaches."""
     if not isinstance(rules.signed_only, bool) and not rules.signed_only:
         yield Finding("error", "signed_only", "the list is empty, so nobody may write")
+    if rules.group is not None:
+        yield Finding(
+            "warning", "signed_only", "nodes with the plugin know no groups and may refuse all"
+        )
     if rules.size_limit == 0:
         yield Finding("error", "size_limit", "no message has so few characters")
     if values.get("schema") is False:

@@ -10,6 +10,8 @@ from typing import Any
 
 import attrs
 
+from zeromsg.crypto.keys import compressed
+from zeromsg.errors import BadKey
 from zeromsg.policy.filters import BadFilter, Filter
 from zeromsg.policy.program import BadProgram, Program
 from zeromsg.policy.rate import Buckets
@@ -52,6 +54,7 @@ class Rules:
     freq_limit: least seconds between messages of one sender, or None.
     size_limit: most characters of the message as JSON, or None.
     signed_only: True, or who may write, in their order; False lets everybody.
+    group: compressed public key of the group that must sign besides, or None.
     cert_signers: provider to the addresses that sign for it.
     valid_timeout: seconds a client has for its verdict; 0 does not wait.
     schema, program: what a message must fit beside the filter, or None.
@@ -64,6 +67,7 @@ class Rules:
     freq_limit: float | None = None
     size_limit: int | None = None
     signed_only: bool | Collection[str] = False
+    group: bytes | None = None
     cert_signers: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     valid_timeout: float = DEFAULT_VALID_TIMEOUT
     schema: Schema | None = None
@@ -131,11 +135,13 @@ def parse_rules(values: Mapping[str, Any]) -> Rules:
     size_limit = _number(values, "size_limit", 2**31)
     timeout = _number(values, "valid_timeout", MAX_VALID_TIMEOUT)
     per_peer, per_signer = _rate(values.get("rate"))
+    group = _group(values.get("signed_only"))
     return Rules(
         filter=compiled,
         freq_limit=_number(values, "freq_limit", 10**9),
         size_limit=None if size_limit is None else int(size_limit),
-        signed_only=_signed_only(values.get("signed_only")),
+        signed_only=False if group is not None else _signed_only(values.get("signed_only")),
+        group=group,
         cert_signers=_cert_signers(values.get("cert_signers")),
         valid_timeout=DEFAULT_VALID_TIMEOUT if timeout is None else timeout,
         schema=schema,
@@ -195,6 +201,21 @@ def _signed_only(value: object) -> bool | Collection[str]:
         return bool(value)
     # A set that keeps the order, in which refusals name them.
     return dict.fromkeys(_addresses("signed_only", value)).keys()
+
+
+def _group(signed_only: object) -> bytes | None:
+    """The public key of `{"group": <66 hex digits>}`, None for the other forms."""
+    if not isinstance(signed_only, dict):
+        return None
+    public_key = signed_only.get("group")
+    if set(signed_only) != {"group"} or not isinstance(public_key, str):
+        raise BadRules(
+            'signed_only must be an address or a list of addresses, or {"group": public key}'
+        )
+    try:
+        return compressed(bytes.fromhex(public_key))
+    except (ValueError, BadKey):
+        raise BadRules("signed_only.group is no public key in hex") from None
 
 
 def _addresses(key: str, value: object) -> tuple[str, ...]:

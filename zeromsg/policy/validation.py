@@ -12,8 +12,9 @@ from typing import Any
 import attrs
 
 from zeromsg.crypto.cert import Certificate, verify_cert
+from zeromsg.crypto.shared_keys import is_group_signed
 from zeromsg.crypto.signing import message_text as signed_text
-from zeromsg.crypto.signing import verify
+from zeromsg.crypto.signing import verified_key
 from zeromsg.errors import ClientError, TheirMistake
 from zeromsg.policy.program import Facts
 from zeromsg.policy.rate import Frequency
@@ -32,6 +33,7 @@ _CODES = {
     "size": "too-big",
     "rate": "too-fast",
     "signer-rate": "too-fast",
+    "group": "unsigned",
     "signed-only": "unsigned",
 }
 """Codes for clients by check; all others are `invalid`."""
@@ -39,10 +41,15 @@ _CODES = {
 
 @attrs.frozen
 class Accepted:
-    """The message may enter. signed_by: verified address, or "" for an unsigned message."""
+    """The message may enter.
+
+    signed_by: verified address, or "" for an unsigned message.
+    public_key: of that address, as its signature shows it; b"" where none was verified.
+    """
 
     signed_by: str
     cert: Certificate | None
+    public_key: bytes = attrs.field(default=b"", eq=False)
 
 
 @attrs.frozen
@@ -114,18 +121,20 @@ def validate(
         or passed("age", _check_age(subject, rules, wall))
         or passed("filter", _check_filter(subject, rules))
         or passed("schema", _check_schema(subject, rules))
+        or (None if rules.group is None else passed("group", _check_group(envelope, rules.group)))
     )
     if rejected is not None:
         return rejected
-    signer = _check_signature(envelope, body)
-    if isinstance(signer, Rejected):
-        return passed("signature", signer) or signer
+    verified = _check_signature(envelope, body)
+    if isinstance(verified, Rejected):
+        return passed("signature", verified) or verified
     passed("signature", None)
+    signer, public_key = verified
     cert = _check_certificate(envelope, signer, rules)
     if isinstance(cert, Rejected):
         return passed("certificate", cert) or cert
     passed("certificate", None)
-    accepted = Accepted(signer, cert)
+    accepted = Accepted(signer, cert, public_key)
     facts = _facts(subject, accepted, wall)
     rejected = (
         passed("signed-only", _check_signed_only(rules, signer))
@@ -284,18 +293,31 @@ def _check_program(subject: Subject, rules: Rules, facts: Facts) -> Rejected | N
     return Rejected("program", points, text, final=False)
 
 
-def _check_signature(envelope: Envelope, body: Body) -> str | Rejected:
-    """The address that signed, "" for none. Nothing of it lies in `raw`."""
+def _check_group(envelope: Envelope, group: bytes) -> Rejected | None:
+    """Whether a member of the group sent it: outsiders' garbage ends here.
+
+    The signature lies in `raw` and covers the nonce, so the hash decides.
+    """
+    if is_group_signed(envelope.raw, envelope.nonce, group):
+        return None
+    return NOT_OF_THE_GROUP
+
+
+NOT_OF_THE_GROUP = Rejected("group", 5, "Not signed with the key of the group", final=True)
+
+
+def _check_signature(envelope: Envelope, body: Body) -> tuple[str, bytes] | Rejected:
+    """The address that signed and its public key, empty for none. Nothing of it lies in `raw`."""
     signed_by, _, signature = envelope.signature.partition("|")
     # A node of ours names the signer inside raw, so a copy without its
     # signature was stripped, and one signed by another was signed anew.
     if body.signer is not None and body.signer != signed_by:
         return _BAD_SIGNATURE
     if not envelope.signature:
-        return ""
-    if not verify(signed_text(signed_by, envelope.hash, envelope.raw), signed_by, signature):
-        return _BAD_SIGNATURE
-    return signed_by
+        return "", b""
+    text = signed_text(signed_by, envelope.hash, envelope.raw)
+    public_key = verified_key(text, signed_by, signature)
+    return _BAD_SIGNATURE if public_key is None else (signed_by, public_key)
 
 
 _BAD_SIGNATURE = Rejected("signature", 7, "Invalid signature", final=False)

@@ -123,11 +123,18 @@ class Blame:
     # Our own clients' verdicts.
 
     def judged(
-        self, link: IPeerLink, hash: str, signer: str, verdict: Verdict | None, heard: float
+        self,
+        link: IPeerLink,
+        hash: str,
+        signer: str,
+        verdict: Verdict | None,
+        heard: float,
+        carried: bool = False,
     ) -> None:
         """Clients of ours judged a message that this neighbour delivered; None: nobody did.
 
         heard: `heard_by` the neighbour when the message came.
+        carried: the neighbour only handed on what another had for us.
         """
         if verdict is Verdict.ACCEPT:
             # Not before: what passes the rules may still be an attack.
@@ -138,6 +145,9 @@ class Blame:
         if signer:
             self._rejected(key_identity(signer), INVALID_POINTS, reason)
         if link.extension:
+            if carried:
+                self.tell(link, hash, verdict, INVALID_POINTS)
+                return
             cost = self._bearable(link, INVALID_POINTS, heard)
             self.tell(link, hash, verdict, cost)
             self._rejected(link.identity, cost, reason)

@@ -11,12 +11,24 @@ from zeromsg.log import leveled
 from zeromsg.policy.ballot import Ballot, Verdict
 from zeromsg.policy.site_state import Queued, SiteState
 from zeromsg.routing.deadlines import Deadline, Deadlines
+from zeromsg.routing.secrecy import Secrecy
 from zeromsg.wire.client_messages import event_head
 from zeromsg.wire.json_text import dump_compact
 from zeromsg.wire.names import PEER_RECEIVE, PEER_SEND
 
 WAITING_LIMIT = 10_000
 """Messages that may wait for verdicts at one time; further ones are taken as accepted."""
+
+
+@attrs.frozen
+class Own:
+    """How the clients of the user who sent a sealed message see it.
+
+    user: its master address. event: parameters as JSON.
+    """
+
+    user: str
+    event: str
 
 
 Settled = Callable[[Verdict, bool], None]
@@ -44,10 +56,11 @@ def receive_event(
     user: Mapping[str, Any] | None,
     trace: Iterable[str] | None = None,
     with_trace: bool = False,
+    encrypted: Mapping[str, Any] | None = None,
 ) -> str:
     """The parameters of `peerReceive` as JSON; the message's own text is not encoded again.
 
-    Source: ZeroFrame API, PeerMessage events; `user` is ours.
+    Source: ZeroFrame API, PeerMessage events; `user` and `encrypted` are ours.
     """
     end = dump_compact(
         {
@@ -58,6 +71,7 @@ def receive_event(
             "timestamp": timestamp,
             "user": user,
             **({"trace": None if trace is None else list(trace)} if with_trace else {}),
+            **({} if encrypted is None else {"encrypted": encrypted}),
         }
     )
     start = f'"ip":{dump_compact(ip)},' if ip else ""
@@ -74,9 +88,11 @@ class Delivery:
         sites: ISites,
         store: IStore,
         states: Callable[[str], SiteState[Any]],
+        secrecy: Secrecy,
         deadlines: Deadlines,
         wall: Wall,
     ) -> None:
+        self._secrecy = secrecy
         self._sites = sites
         self._store = store
         self._states = states
@@ -103,7 +119,8 @@ class Delivery:
             return
         queue, rows = self._states(client.site).queue, []
         while client.ready and (item := queue.take()) is not None:
-            client.push(event_head(PEER_RECEIVE, item.event))
+            event = self._secrecy.readable(client, item.event)
+            client.push(event_head(PEER_RECEIVE, event))
             rows.append(item.row)
         # Deleted after they were written: a crash in between shows them twice, never not at all.
         self._store.queue_delete(rows)
@@ -111,6 +128,7 @@ class Delivery:
             client.when_ready(lambda: self.flush(client))
 
     def closed(self, client: IClient) -> None:
+        self._secrecy.closed(client)
         clients = self._clients.get(client.site, {})
         clients.pop(client, None)
         if not clients:
@@ -136,17 +154,26 @@ class Delivery:
     def listeners(self, site: str) -> tuple[IClient, ...]:
         return tuple(filter(self._listens, self._clients.get(site, ())))
 
-    def show(self, listeners: Iterable[IClient], event: str) -> None:
-        """A received message to clients."""
-        head = event_head(PEER_RECEIVE, event)
-        for client in listeners:
-            client.push(head)
+    def show(self, listeners: Iterable[IClient], event: str, own: Own | None = None) -> None:
+        """A received message to clients. own: how clients of the sender see it."""
+        self._push(PEER_RECEIVE, listeners, event, own)
 
-    def echo(self, site: str, event: str) -> None:
+    def echo(self, site: str, event: str, own: Own | None = None) -> None:
         """A message of our own, once it is on its way."""
-        head = event_head(PEER_SEND, event)
-        for client in self.listeners(site):
-            client.push(head)
+        self._push(PEER_SEND, self.listeners(site), event, own)
+
+    def _push(self, cmd: str, clients: Iterable[IClient], event: str, own: Own | None) -> None:
+        view = self._secrecy.view(event)
+        if view is None:
+            head = event_head(cmd, event)
+            for client in clients:
+                client.push(head)
+            return
+        for client in clients:
+            if own is not None and self._secrecy.acts_for(client, own.user):
+                client.push(event_head(cmd, own.event))
+            else:
+                client.push(event_head(cmd, view.text_for(client)))
 
     def keep(self, site: str, hash: str, event: str) -> None:
         """Keep a message for the next client; it is on disk when this returns."""

@@ -5,7 +5,7 @@ The path of a message, cheapest step first: envelope and hash, duplicate,
 event to the site's clients, their verdict, the relay.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -21,9 +21,11 @@ from zeromsg.policy.recorder import Recorder, Stopwatch
 from zeromsg.policy.rules import Rules
 from zeromsg.policy.seen import Met, Seen
 from zeromsg.policy.shedding import Shedding
+from zeromsg.policy.signers import Signers
 from zeromsg.policy.site_state import Recent, SiteState
 from zeromsg.policy.validation import Accepted, Rejected, no_rules, validate
 from zeromsg.routing.blame import Blame, Passed, key_identity
+from zeromsg.routing.carrying import Carrying
 from zeromsg.routing.delivery import Delivery, receive_event
 from zeromsg.routing.history import History
 from zeromsg.routing.relay import Relay
@@ -62,13 +64,17 @@ class Counters:
 
 @attrs.frozen
 class _Arrival:
-    """One message on its way through the checks. asks: it wants to hear our verdict."""
+    """One message on its way through the checks.
+
+    asks: it wants to hear our verdict. carried: the neighbour hands on another's question.
+    """
 
     link: IPeerLink
     req_id: Any
     envelope: Envelope
     broadcast: bool
     asks: bool
+    carried: bool
     watch: Stopwatch
 
 
@@ -86,11 +92,13 @@ class Inbound:
         blame: Blame,
         recorder: Recorder,
         shedding: Shedding[IPeerLink],
+        signers: Signers,
         history: History,
         delivery: Delivery,
         replies: Replies,
         relay: Relay,
         site_peers: SitePeers,
+        carrying: Carrying,
         clock: IReactorTime,
         wall: Callable[[], float],
         raw_limit: int,
@@ -101,11 +109,13 @@ class Inbound:
         self._blame = blame
         self._recorder = recorder
         self._shedding = shedding
+        self._signers = signers
         self._history = history
         self._delivery = delivery
         self._replies = replies
         self._relay = relay
         self._site_peers = site_peers
+        self._carrying = carrying
         self._clock = clock
         self._wall = wall
         self._raw_limit = raw_limit
@@ -130,7 +140,8 @@ class Inbound:
             return
         watch.check("seen", True)
         asks = params.get(WANT_VERDICT) is True and link.extension > 0
-        arrival = _Arrival(link, req_id, envelope, broadcast, asks, watch)
+        carried = not broadcast and self._carrying.brought(link, params)
+        arrival = _Arrival(link, req_id, envelope, broadcast, asks, carried, watch)
         try:
             body = parse_body(envelope.raw)
         except TheirMistake as mistake:
@@ -202,6 +213,9 @@ class Inbound:
             self._seen.add(digest, Met.REFUSED, now)
         record = self._recorder.copy(digest, arrival.link.name, rejected.check, arrival.watch, now)
         record.site = record.site or site
+        if arrival.carried and rejected.check == "rate":
+            # Who carries cannot know what else arrived here.
+            rejected = attrs.evolve(rejected, points=0)
         self._refuse(arrival.link, arrival.req_id, rejected)
 
     def _refuse(self, link: IPeerLink, req_id: Any, rejected: Rejected) -> None:
@@ -228,10 +242,15 @@ class Inbound:
         record.site = body.site
         self._site_peers.joined(body.site, link)
         self._site_peers.understands(link)
+        others = self._note_signer(body.site, accepted)
         if body.to is not None and not arrival.broadcast:
             link.respond(arrival.req_id, {"ok": THANKS})
-            self._replies.deliver(link.name, body.to, _as_reply(envelope, body, accepted))
+            reply = _as_reply(envelope, body, accepted)
+            if not self._replies.deliver(link.name, body.to, reply):
+                self._carrying.replied(link, body.to, envelope)
             return
+        if arrival.broadcast:
+            self._site_peers.traced(body.site, link, envelope.trace)
         envelope = envelope.traced(link.name) if arrival.broadcast else envelope
         hash = envelope.hash
         self._states(body.site).origins.put(hash, Origin(link.name))
@@ -239,7 +258,7 @@ class Inbound:
         record.clients += len(listeners)
         remembered = arrival.broadcast and self._history.wanted(body.site)
         if listeners or body.immediate or remembered:
-            event = _event(envelope, body, accepted, link.name, arrival.broadcast)
+            event = _event(envelope, body, accepted, others, link.name, arrival.broadcast)
             if not listeners and body.immediate:
                 self._delivery.keep(body.site, hash, event)
                 record.queued = True
@@ -256,6 +275,18 @@ class Inbound:
             self._delivery.show(listeners, event)
         # Only now: what was acknowledged is with a client or on disk.
         link.respond(arrival.req_id, {"ok": THANKS})
+
+    def _note_signer(self, site: str, accepted: Accepted) -> tuple[str, ...]:
+        """Learn the key of who signed; other addresses that its user ID has shown."""
+        if not accepted.signed_by:
+            return ()
+        user_id = accepted.cert.user_id if accepted.cert is not None else None
+        others = self._signers.met(
+            site, accepted.signed_by, accepted.public_key, user_id, self._wall()
+        )
+        if others:
+            self._log.debug("{user} has shown several addresses", user=user_id)
+        return others
 
     def _await_verdict(
         self,
@@ -282,7 +313,7 @@ class Inbound:
             if record is not None and judged:
                 record.verdict = verdict.value
             opinion = verdict if judged else None
-            self._blame.judged(link, envelope.hash, signer, opinion, heard)
+            self._blame.judged(link, envelope.hash, signer, opinion, heard, arrival.carried)
             if arrival.asks and opinion is not Verdict.REJECT:
                 self._blame.tell(link, envelope.hash, opinion)
             if verdict is Verdict.ACCEPT and remember is not None:
@@ -310,8 +341,12 @@ def cert_text(accepted: Accepted) -> str:
     return accepted.cert.text if accepted.cert is not None else ""
 
 
-def user_of(accepted: Accepted) -> dict[str, Any] | None:
-    """A verified identity for events: `{"address", "id", "provider"}`, None if unsigned."""
+def user_of(accepted: Accepted, others: Collection[str] = ()) -> dict[str, Any] | None:
+    """A verified identity for events: `{"address", "id", "provider"}`, None if unsigned.
+
+    others: further addresses that the user ID has shown; then one of them may
+    be an impostor's, and `other_addresses` says so.
+    """
     if not accepted.signed_by:
         return None
     cert = accepted.cert
@@ -319,6 +354,7 @@ def user_of(accepted: Accepted) -> dict[str, Any] | None:
         "address": accepted.signed_by,
         "id": cert.user_id if cert else None,
         "provider": cert.issuer if cert else None,
+        **({"other_addresses": list(others)} if others else {}),
     }
 
 
@@ -332,7 +368,14 @@ def _as_reply(envelope: Envelope, body: Body, accepted: Accepted) -> dict[str, A
     }
 
 
-def _event(envelope: Envelope, body: Body, accepted: Accepted, ip: str, broadcast: bool) -> str:
+def _event(
+    envelope: Envelope,
+    body: Body,
+    accepted: Accepted,
+    others: Collection[str],
+    ip: str,
+    broadcast: bool,
+) -> str:
     return receive_event(
         ip=ip,
         hash=envelope.hash,
@@ -342,7 +385,7 @@ def _event(envelope: Envelope, body: Body, accepted: Accepted, ip: str, broadcas
         site=body.site,
         broadcast=broadcast,
         timestamp=body.timestamp,
-        user=user_of(accepted),
+        user=user_of(accepted, others),
         trace=envelope.trace,
         with_trace=broadcast,
     )

@@ -8,15 +8,16 @@ ZeroFrame API, siteInfo and serverInfo.
 
 import hashlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
 
-from zeromsg.interfaces import ISite, IUsers
+from zeromsg.interfaces import ISite, IUser
 from zeromsg.wire.names import ZERONET_REV, ZERONET_VERSION
 
-PLUGINS = ["PeerMessage"]
-"""Zites look for "PeerMessage" here before they use it."""
+PLUGINS = ["PeerMessage", "CryptMessage"]
+"""What zites look for here before they use it."""
 
 _MEGABYTE = 1024 * 1024
 _COUNTED = ("files", "files_optional", "includes")
@@ -25,18 +26,22 @@ _SIGNATURES = ("sign", "signs", "signers_sign")
 
 @attrs.frozen
 class NodeFacts:
-    """What is true of this node for every client."""
+    """What is true of this node for every client.
+
+    port_opened: by family of addresses, whether peers can connect; None unknown.
+    """
 
     version: str
     fileserver_port: int
     ui_host: str
     ui_port: int
+    port_opened: Mapping[str, bool | None] = MappingProxyType({"ipv4": None, "ipv6": None})
 
 
 def server_info(facts: NodeFacts) -> dict[str, Any]:
     return {
         "ip_external": None,
-        "port_opened": {"ipv4": None, "ipv6": None},
+        "port_opened": dict(facts.port_opened),
         "platform": "",
         "fileserver_ip": "",
         "fileserver_port": facts.fileserver_port,
@@ -59,14 +64,14 @@ def server_info(facts: NodeFacts) -> dict[str, Any]:
     }
 
 
-def site_info(site: ISite, users: IUsers, peers: int) -> dict[str, Any]:
+def site_info(site: ISite, user: IUser, peers: int) -> dict[str, Any]:
     """peers: how many take part in the site, beside this node."""
     address, content = site.address, site.content or {}
-    cert = users.certificate(address)
+    cert = user.certificate(address)
     size = sum(_size(entry) for entry in _map(content.get("files")).values())
     missing = len(list(site.missing())) if site.content is not None else 1
     return {
-        "auth_address": users.auth_address(address),
+        "auth_address": user.auth_address(address),
         "cert_user_id": cert.user_id if cert is not None else None,
         "address": address,
         "address_short": f"{address[:6]}..{address[-4:]}",
@@ -95,7 +100,7 @@ def site_info(site: ISite, users: IUsers, peers: int) -> dict[str, Any]:
         "tasks": missing,
         "workers": 0,
         "content": _counted(content),
-        "privatekey": users.site_key(address) is not None,
+        "privatekey": user.site_key(address) is not None,
         "feed_follow_num": None,
         "p2p": {"supported": site.rules is not None, "problem": site.rules_problem},
     }

@@ -7,8 +7,9 @@ import os
 import random
 import re
 import secrets
+import stat
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -21,18 +22,22 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.web.resource import IResource
 from twisted.web.server import Site as HttpSite
 
+from zeromsg.crypto.container import PASSPHRASE_LIMIT
 from zeromsg.errors import ConfigError, OurMistake
 from zeromsg.log import leveled, set_level
 from zeromsg.net.client_gate import origin_allowed
 from zeromsg.net.client_protocol import ClientFactory, ClientLimits
 from zeromsg.net.dialer import Dialer
 from zeromsg.net.pool import PeerFactory
+from zeromsg.net.port_mapping import IWay, NatPmp, PortMapping, default_gateway
 from zeromsg.net.tls import load_certificate, tls_options
+from zeromsg.net.upnp import Upnp
 from zeromsg.service import config
 from zeromsg.service.config import Settings
 from zeromsg.service.node import Edges, Node
@@ -47,6 +52,8 @@ USERS_FILE = "users.json"
 TLS_FILE = "peer-tls.pem"
 LOCK_FILE = "lock"
 
+_PASSPHRASE_BYTES = 4 * PASSPHRASE_LIMIT + 2
+
 FAREWELL_SECONDS = 0.2
 """What clients have to hear that the node stops, before connections are cut."""
 
@@ -56,17 +63,21 @@ _EVERYWHERE = ("", "0.0.0.0", "::")
 class NodeService(Service):
     """A node with its sockets.
 
+    passphrase: of users.json, where somebody was asked for it; otherwise the
+    settings name a file that holds it.
     started: fires when all listeners are up, fails with ConfigError otherwise.
     """
 
     _log = Logger(observer=leveled)
     name = "zeromsg"
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(self, settings: Settings, reactor: Any, passphrase: str | None = None) -> None:
         self._settings = settings
+        self._passphrase = passphrase
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
         self._node: Node | None = None
+        self._mapping: PortMapping | None = None
         self.started: Deferred[None] = Deferred()
         self.failed = False
 
@@ -86,7 +97,10 @@ class NodeService(Service):
         self._lock = lock_folder(data_dir)
         self._database = Database(data_dir / DATABASE_FILE)
         self._token = status_token(data_dir)
-        users = Users(data_dir / USERS_FILE, secrets.token_bytes)
+        users = open_users(settings, self._passphrase)
+        if settings.users.passphrase_file is not None and not users.sealed:
+            self._log.warn("users.json is under no passphrase yet: see `zeromsg user passphrase`")
+        self._passphrase = None
         self._node = Node(settings, self._edges(), self._database, users)
         self._clients = ClientFactory(
             self._reactor,
@@ -113,8 +127,12 @@ class NodeService(Service):
             rng=random.Random(secrets.randbits(128)),
             entropy=secrets.token_bytes,
             connector=dialer.endpoint_for,
+            heavy=self._in_thread,
             tls=tls,
         )
+
+    def _in_thread(self, work: Callable[[], Any]) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
 
     def startService(self) -> None:
         super().startService()
@@ -126,8 +144,11 @@ class NodeService(Service):
         if self._settings.peers.endpoint:
             port = await self._listen(self._settings.peers.endpoint, PeerFactory(self.node.pool))
             self.node.peer_port = getattr(port.getHost(), "port", 0)
+            if self._settings.peers.map_port and self.node.peer_port:
+                self._map_port()
         self.node.start()
-        pages = Pages(_Gate(self.node, self._clients, self._token), secrets.token_bytes)
+        gate = _Gate(self.node, self._clients, self._token)
+        pages = Pages(gate, secrets.token_bytes, self._reactor.seconds)
         http = HttpSite(pages, timeout=60)
         http.displayTracebacks = False
         http.noisy = False
@@ -142,6 +163,12 @@ class NodeService(Service):
             port=self.node.ui[1],
             peers=self.node.peer_port or "no port",
         )
+
+    def _map_port(self) -> None:
+        source = source_host(self._settings.peers.endpoint)
+        ways: list[IWay] = [NatPmp(self._reactor, default_gateway), Upnp(self._reactor, source)]
+        self._mapping = PortMapping(self._reactor, ways, self.node.mapped)
+        self._mapping.start(self.node.peer_port)
 
     async def _listen(self, description: str, factory: Any) -> IListeningPort:
         try:
@@ -169,6 +196,8 @@ class NodeService(Service):
         super().stopService()
         closing = [Deferred.fromCoroutine(_closed(port)) for port in self._ports]
         self._ports = []
+        if self._mapping is not None:
+            closing.append(self._mapping.stop())
         if self._node is None:
             return DeferredList(closing)
         self._clients.stop()
@@ -201,16 +230,19 @@ class _Gate:
     def origin_allowed(self, origin: str | None, host: str) -> bool:
         return origin_allowed(origin, host)
 
-    def key_of(self, site: str) -> str | None:
-        return self._node.key_of(site)
+    def user_of(self, address: str) -> str | None:
+        return self._node.user_of(address)
 
-    def site_of(self, key: str) -> str | None:
-        return self._node.site_of(key)
+    def key_of(self, site: str, user: str) -> str | None:
+        return self._node.key_of(site, user)
 
-    def upgrade(self, site: str) -> IResource | None:
+    def opens(self, key: str) -> tuple[str, str] | None:
+        return self._node.opens(key)
+
+    def upgrade(self, site: str, user: str, trusted: bool) -> IResource | None:
         if self._clients.full:
             return None
-        resource: IResource = WebSocketResource(self._clients.for_site(site))
+        resource: IResource = WebSocketResource(self._clients.for_site(site, user, trusted))
         return resource
 
     def title(self, site: str) -> str:
@@ -248,17 +280,66 @@ def make_private_folder(folder: Path) -> None:
         raise ConfigError(f"cannot make {folder}: {problem.strerror}") from None
 
 
+class FolderInUse(ConfigError):
+    """Another process holds the data directory."""
+
+
 def lock_folder(folder: Path) -> IO[str]:
-    """Hold a data directory for this process alone; let go by closing. Raises ConfigError."""
+    """Hold a data directory for this process alone; let go by closing.
+
+    Raises FolderInUse, ConfigError.
+    """
     try:
         descriptor = os.open(folder / LOCK_FILE, os.O_WRONLY | os.O_CREAT, 0o600)
         file = os.fdopen(descriptor, "w")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise ConfigError(f"another node uses {folder} already") from None
+        raise FolderInUse(f"another node uses {folder} already") from None
     except OSError as problem:
         raise ConfigError(f"cannot use {folder}: {problem.strerror}") from None
     return file
+
+
+def open_users(settings: Settings, passphrase: str | None = None, *, create: bool = True) -> Users:
+    """The users of a data directory.
+
+    passphrase: goes before the file that the settings name. create: as `Users`
+    has it. Raises ConfigError.
+    """
+    if passphrase is None:
+        passphrase = configured_passphrase(settings)
+    path = settings.data_dir / USERS_FILE
+    return Users(path, secrets.token_bytes, passphrase, create=create)
+
+
+def configured_passphrase(settings: Settings) -> str | None:
+    """What `users.passphrase_file` holds, None where there is no such setting. Raises ConfigError.
+
+    A line break at the end belongs to the file and not to the passphrase.
+    """
+    path = settings.users.passphrase_file
+    return None if path is None else read_passphrase(path)
+
+
+def read_passphrase(path: Path) -> str:
+    """Raises ConfigError where a file cannot be read, holds none, or everybody may read it."""
+    try:
+        with path.open("rb") as file:
+            # systemd shows its credentials to one user by an access list, which
+            # looks like a mode for a group.
+            if os.fstat(file.fileno()).st_mode & stat.S_IRWXO:
+                raise ConfigError(f"{path}: everybody may read it: chmod o-rwx it")
+            text = file.read(_PASSPHRASE_BYTES + 1).decode()
+    except OSError as problem:
+        raise ConfigError(f"{path}: cannot be read: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: expected a passphrase as UTF-8 text") from None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not 0 < len(text) <= PASSPHRASE_LIMIT or "\n" in text:
+        raise ConfigError(
+            f"{path}: expected a passphrase of at most {PASSPHRASE_LIMIT} characters on one line"
+        )
+    return text
 
 
 def status_token(data_dir: Path) -> str:

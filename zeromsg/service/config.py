@@ -151,6 +151,9 @@ _ENDPOINT_OR_NONE = _text(
 _HOSTS = _list_of(_Kind("", _read_host), 'a list of host names without port, as ["zero.example"]')
 _PEERS = _list_of(_Kind("", _read_peer), 'a list of peers as ["192.0.2.1:26552"]')
 _PATH = _Kind("a path", _read_path)
+_PATH_OR_NONE = _Kind(
+    'a path, or ""', lambda value, folder: None if value == "" else _read_path(value, folder)
+)
 _SWITCH = _Kind("true or false", _read_bool)
 _SITE = _text("the address of a site", is_site_address)
 _BYTES = _whole(1024, 1 << 30, "bytes")
@@ -224,6 +227,38 @@ class PeerSettings:
         default=8_388_608,
         metadata=_option(_BYTES, "Bytes that may wait for a peer that does not read."),
     )
+    outgoing: int = attrs.field(
+        default=8,
+        metadata=_option(
+            _whole(0, 1000), "Connections that are kept for each site; 0 dials nobody unasked."
+        ),
+    )
+    allow_private: bool = attrs.field(
+        default=False,
+        metadata=_option(
+            _SWITCH, "Dial private addresses that other peers name; for networks of your own."
+        ),
+    )
+    relay_sends: bool = attrs.field(
+        default=True,
+        metadata=_option(_SWITCH, "Carry messages between two peers that cannot dial one another."),
+    )
+    map_port: bool = attrs.field(
+        default=False,
+        metadata=_option(_SWITCH, "Ask the router (NAT-PMP, UPnP) to let peers in."),
+    )
+
+
+@attrs.frozen
+class UserSettings:
+    """`[users]`: whose keys the node has."""
+
+    passphrase_file: Path | None = attrs.field(
+        default=None,
+        metadata=_option(
+            _PATH_OR_NONE, 'A file with the passphrase that users.json is under; "" for none.'
+        ),
+    )
 
 
 @attrs.frozen
@@ -275,6 +310,7 @@ class Settings:
     ui: UiSettings = attrs.field(factory=UiSettings, metadata={"table": UiSettings})
     peers: PeerSettings = attrs.field(factory=PeerSettings, metadata={"table": PeerSettings})
     log: LogSettings = attrs.field(factory=LogSettings, metadata={"table": LogSettings})
+    users: UserSettings = attrs.field(factory=UserSettings, metadata={"table": UserSettings})
     sites: tuple[SiteSettings, ...] = attrs.field(
         default=(), metadata={"tables": SiteSettings, "key": "site"}
     )

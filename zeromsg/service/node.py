@@ -4,9 +4,9 @@ Tests and the in-memory network build it with a fake clock and doubles of the
 edges; `service.assembly` adds the sockets.
 """
 
-import hmac
+import hashlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +23,48 @@ from zeromsg.net import client_gate
 from zeromsg.net.dialer import can_connect
 from zeromsg.net.peer_protocol import Limits
 from zeromsg.net.pool import Pool
+from zeromsg.policy.capability import CAPABLE_SECONDS, Capabilities
+from zeromsg.policy.peer_book import PeerBook
 from zeromsg.policy.recorder import Recorder
 from zeromsg.policy.scoring import Banned, Scoring
 from zeromsg.policy.seen import LIFETIME, Seen
 from zeromsg.policy.shedding import PAUSE_SECONDS, Shedding
+from zeromsg.policy.signers import Signers
 from zeromsg.policy.site_state import SiteState
 from zeromsg.routing.blame import Blame
+from zeromsg.routing.carrying import Carrying
+from zeromsg.routing.cert_commands import CertCommands
 from zeromsg.routing.commands import Commands
+from zeromsg.routing.crypt_commands import CryptCommands
 from zeromsg.routing.deadlines import Deadlines
 from zeromsg.routing.delivery import Delivery
+from zeromsg.routing.drafts import Drafts
 from zeromsg.routing.history import History
 from zeromsg.routing.inbound import Inbound, Origin
 from zeromsg.routing.info import NodeFacts, site_info
 from zeromsg.routing.joining import Joining, complete
+from zeromsg.routing.keeping import Keeping
+from zeromsg.routing.message_commands import MessageCommands
 from zeromsg.routing.outbound import Outbound
+from zeromsg.routing.port_check import PortCheck
+from zeromsg.routing.prompts import Prompts
+from zeromsg.routing.recipients import Recipients
 from zeromsg.routing.relay import Relay
 from zeromsg.routing.replies import Replies
 from zeromsg.routing.requests import Requests
+from zeromsg.routing.secrecy import Heavy, Secrecy
+from zeromsg.routing.secrecy_commands import SecrecyCommands
+from zeromsg.routing.site_commands import SiteCommands
 from zeromsg.routing.site_peers import SitePeers
+from zeromsg.routing.speaking import Speaking
+from zeromsg.service import peer_memory
 from zeromsg.service.config import Settings
 from zeromsg.store.database import Ban, Database
 from zeromsg.store.sites import Sites
 from zeromsg.store.users import Users
 from zeromsg.wire.client_messages import event_head
 from zeromsg.wire.json_text import dump_compact
-from zeromsg.wire.names import PEER_ID_PREFIX, TLS_RSA
+from zeromsg.wire.names import CARRY, PEER_ID_PREFIX, TLS_RSA
 from zeromsg.wire.peer_messages import Handshake
 from zeromsg.wire.values import PeerAddress
 
@@ -74,7 +91,8 @@ class Edges:
 
     clock: seconds for timers. wall: Unix seconds. rng: picks peers.
     entropy: bytes nobody can guess. connector: to a peer's address.
-    tls: options of `net.tls`, or None.
+    heavy: runs what would block for long. tls: options of `net.tls`, or None.
+    kinds: of addresses the connector reaches.
     """
 
     clock: IReactorTime
@@ -82,7 +100,9 @@ class Edges:
     rng: random.Random
     entropy: Callable[[int], bytes]
     connector: Callable[[PeerAddress], IStreamClientEndpoint]
+    heavy: Heavy
     tls: Any = None
+    kinds: Collection[str] = ("ipv4", "ipv6")
 
 
 class Node:
@@ -98,12 +118,14 @@ class Node:
         self._wall = edges.wall
         self._entropy = edges.entropy
         self.peer_port = 0
+        self._outside_port = 0
         self.ui = ("127.0.0.1", 0)
         self.peer_id = PEER_ID_PREFIX + "".join(
             _ALPHABET[byte % len(_ALPHABET)] for byte in edges.entropy(12)
         )
         self._states: dict[str, SiteState[Origin]] = {}
-        self._keys: dict[str, str] = {}
+        self._keys: dict[tuple[str, str], str] = {}
+        self._opens: dict[bytes, tuple[str, str]] = {}
         self._checks = 0
         self.sites = Sites(settings.data_dir / SITES_FOLDER, edges.wall)
         self.scoring = Scoring()
@@ -112,8 +134,27 @@ class Node:
         self.seen = Seen()
         self._deadlines = Deadlines(edges.clock)
         self.replies = Replies()
-        self.delivery = Delivery(self.sites, database, self._state, self._deadlines, edges.wall)
-        self.site_peers = SitePeers(self.sites, edges.clock)
+        self.signers = Signers()
+        self.secrecy = Secrecy(users=users, clock=edges.clock, heavy=edges.heavy)
+        self.delivery = Delivery(
+            self.sites, database, self._state, self.secrecy, self._deadlines, edges.wall
+        )
+        self.book = PeerBook(
+            allow_private=settings.peers.allow_private,
+            is_us=lambda address: self.pool.is_us(address),
+        )
+        self.capabilities = Capabilities()
+        self.site_peers = SitePeers(
+            self.sites,
+            self.book,
+            Speaking(self.capabilities, edges.wall),
+            edges.clock,
+            edges.wall,
+            edges.rng,
+            private=settings.peers.allow_private,
+            carries=settings.peers.relay_sends,
+            configured=settings.peers.connect,
+        )
         self.blame = Blame(
             scoring=self.scoring,
             recorder=self.recorder,
@@ -137,8 +178,39 @@ class Node:
         )
         self._tls = edges.tls is not None
         self._connector = edges.connector
+        self.port_check = PortCheck(
+            peers=self.pool,
+            clock=edges.clock,
+            rng=edges.rng,
+            port=self._port,
+            private=settings.peers.allow_private,
+        )
+        self._features = frozenset([CARRY] if settings.peers.relay_sends else [])
         history = History(self.sites, edges.wall)
-        relay = Relay(self.site_peers, self.pool, edges.rng, self.blame, self._deadlines)
+        self.keeping = Keeping(
+            sites=self.sites,
+            site_peers=self.site_peers,
+            book=self.book,
+            peers=self.pool,
+            clock=edges.clock,
+            wall=edges.wall,
+            rng=edges.rng,
+            outgoing=settings.peers.outgoing,
+            kinds=edges.kinds,
+            banned=self.blame.is_banned,
+        )
+        relay = Relay(self.site_peers, self.keeping, edges.rng, self.blame, self._deadlines)
+        carrying = Carrying(
+            sites=self.sites,
+            site_peers=self.site_peers,
+            peers=self.pool,
+            blame=self.blame,
+            deadlines=self._deadlines,
+            clock=edges.clock,
+            wall=edges.wall,
+            raw_limit=settings.peers.raw_limit,
+            enabled=settings.peers.relay_sends,
+        )
         self.inbound = Inbound(
             sites=self.sites,
             states=self._state,
@@ -146,11 +218,13 @@ class Node:
             blame=self.blame,
             recorder=self.recorder,
             shedding=self._shedding,
+            signers=self.signers,
             history=history,
             delivery=self.delivery,
             replies=self.replies,
             relay=relay,
             site_peers=self.site_peers,
+            carrying=carrying,
             clock=edges.clock,
             wall=edges.wall,
             raw_limit=settings.peers.raw_limit,
@@ -161,39 +235,69 @@ class Node:
             inbound=self.inbound,
             blame=self.blame,
             joining=self.joining,
+            carrying=carrying,
             check_port=self._check_port,
             changed=self._site_changed,
         )
-        outbound = Outbound(
+        drafts = Drafts(
             sites=self.sites,
-            users=users,
             states=self._state,
             seen=self.seen,
+            signers=self.signers,
+            secrecy=self.secrecy,
+            recipients=Recipients(self.signers, self.secrecy),
+            clock=edges.clock,
+            wall=edges.wall,
+            entropy=edges.entropy,
+            raw_limit=settings.peers.raw_limit,
+        )
+        outbound = Outbound(
+            drafts=drafts,
+            states=self._state,
             recorder=self.recorder,
             history=history,
             delivery=self.delivery,
             replies=self.replies,
             relay=relay,
             site_peers=self.site_peers,
+            carrying=carrying,
             peers=self.pool,
             clock=edges.clock,
             wall=edges.wall,
             rng=edges.rng,
-            entropy=edges.entropy,
-            raw_limit=settings.peers.raw_limit,
         )
-        self.commands = Commands(
+        message_commands = MessageCommands(
             sites=self.sites,
-            users=users,
-            store=database,
             delivery=self.delivery,
             outbound=outbound,
+            secrecy=self.secrecy,
             site_peers=self.site_peers,
             recorder=self.recorder,
             history=history,
-            facts=self._facts,
-            wall=edges.wall,
         )
+        site_commands = SiteCommands(
+            sites=self.sites,
+            store=database,
+            delivery=self.delivery,
+            site_peers=self.site_peers,
+            facts=self._facts,
+        )
+        self.prompts = Prompts(edges.clock, edges.entropy)
+        self.cert_commands = CertCommands(
+            sites=self.sites,
+            users=users,
+            delivery=self.delivery,
+            site_peers=self.site_peers,
+            prompts=self.prompts,
+        )
+        tables = (
+            message_commands.table(),
+            SecrecyCommands(self.secrecy).table(),
+            site_commands.table(),
+            self.cert_commands.table(),
+            CryptCommands(edges.entropy, edges.clock).table(),
+        )
+        self.commands = Commands(users, self.delivery, self.prompts, tables)
         self._saving = LoopingCall(self._every_second)
         self._reloading = LoopingCall(self._reload)
         self._looking = LoopingCall(self._look)
@@ -208,21 +312,31 @@ class Node:
         for site in self.settings.sites:
             self.add_site(site.address, site.path, site.size_limit)
         now = self._wall()
+        peer_memory.restore_capabilities(self.database, self.capabilities, now)
+        self.database.forget_peers_before(now - CAPABLE_SECONDS, self.sites.addresses())
         self.seen.restore(self.database.seen_since(now - LIFETIME))
         kept = self.database.bans()
         bans = (Banned(ban.identity, ban.until, ban.strikes, ban.reason) for ban in kept)
         self.scoring.restore(bans, now)
+        self.signers.restore(self.database.signers(), self.database.named())
 
     def add_site(self, address: str, path: Path | None, size_limit: int) -> None:
         site = self.sites.add(address, path, size_limit)
-        self._keys[self.database.site_key(address, self._entropy)] = address
+        self.database.client_key(address, "", self._entropy)
+        for user, key in self.database.client_keys(address).items():
+            # A user of an earlier users.json may be gone.
+            if self.users.get(user) is not None:
+                self._know_key(address, user, key)
         self.delivery.restore(address)
+        peer_memory.restore_peers(self.database, self.book, address)
         if site.rules is None:
             self._log.info("{site}: {why}", site=address, why=site.rules_problem)
 
     def start(self) -> None:
         self.pool.start(self.requests, self.settings.peers.connect)
         self.site_peers.start()
+        self.keeping.start()
+        self.port_check.start()
         self.joining.start()
         self._saving.start(SAVE_SECONDS, now=False)
         self._reloading.start(RELOAD_SECONDS, now=False)
@@ -232,6 +346,8 @@ class Node:
             if loop.running:
                 loop.stop()
         self.joining.stop()
+        self.port_check.stop()
+        self.keeping.stop()
         self.site_peers.stop()
         self.pool.stop()
         self._deadlines.stop()
@@ -245,6 +361,10 @@ class Node:
 
     def _save(self) -> None:
         self.database.add_seen(self.seen.take_new())
+        changes = self.signers.take_changes()
+        if changes:
+            self.database.change_signers(changes)
+        peer_memory.save(self.database, self.book, self.capabilities)
 
     def _look(self) -> None:
         """See whether the node keeps up; if not, slow the worst senders down."""
@@ -301,6 +421,10 @@ class Node:
             return None
         return record.to_map(with_peers=True) if record is not None else None
 
+    def now(self) -> float:
+        """Unix seconds, by this node's clock."""
+        return self._wall()
+
     def _is_used(self, link: IPeerLink) -> bool:
         return any(self.site_peers.takes_part(site, link) for site in self.sites.addresses())
 
@@ -312,24 +436,35 @@ class Node:
         ]
         if site is None or not clients:
             return
-        info = site_info(site, self.users, len(self.site_peers.members(address)))
-        head = event_head("setSiteInfo", dump_compact(info))
+        peers = len(self.site_peers.members(address))
         for client in clients:
-            client.push(head)
+            user = self.users.get(client.user)
+            if user is not None:
+                info = site_info(site, user, peers)
+                client.push(event_head("setSiteInfo", dump_compact(info)))
+
+    def mapped(self, port: int) -> None:
+        """A router lets others in at this port; 0 when it does so no more."""
+        self._outside_port = port
+
+    def _port(self) -> int:
+        """Where others connect, as far as this node knows; 0 for nowhere."""
+        return self._outside_port or self.peer_port
 
     def _handshake(self, remote: PeerAddress) -> Handshake:
         return Handshake(
             peer_id=self.peer_id,
-            fileserver_port=self.peer_port,
-            port_opened=None if self.peer_port else False,
+            fileserver_port=self._port(),
+            port_opened=self.port_check.is_open(remote.kind),
             target_ip=remote.host,
             crypt_supported=(TLS_RSA,) if self._tls else (),
             crypt=None,
             time=int(self._wall()),
+            features=self._features,
         )
 
     def _facts(self) -> NodeFacts:
-        return NodeFacts(__version__, self.peer_port, *self.ui)
+        return NodeFacts(__version__, self._port(), *self.ui, self.port_check.all())
 
     def _check_port(self, link: IPeerLink, port: int) -> Deferred[bool]:
         """Whether the peer's port can be reached from here."""
@@ -349,16 +484,32 @@ class Node:
     def host_allowed(self, host: str) -> bool:
         return client_gate.host_allowed(host, self.ui[1], self.settings.ui.hosts)
 
-    def key_of(self, site: str) -> str | None:
-        return next((key for key, held in self._keys.items() if held == site), None)
+    def user_of(self, address: str) -> str | None:
+        """What connections call the user of a master address: "" for the default one."""
+        user = self.users.get(address) if address else None
+        if user is None:
+            return None
+        return "" if user is self.users.default else address
 
-    def site_of(self, key: str) -> str | None:
-        # Compared in constant time: a key must not be guessable piece by piece.
-        given = key.encode()
-        found = [
-            site for known, site in self._keys.items() if hmac.compare_digest(known.encode(), given)
-        ]
-        return found[0] if found else None
+    def key_of(self, site: str, user: str = "") -> str | None:
+        """The key by which clients act for a user on a site that is held; made on first use.
+
+        user: as `user_of` gives it.
+        """
+        if (site, "") not in self._keys or self.users.get(user) is None:
+            return None
+        if (site, user) not in self._keys:
+            self._know_key(site, user, self.database.client_key(site, user, self._entropy))
+        return self._keys[site, user]
+
+    def _know_key(self, site: str, user: str, key: str) -> None:
+        self._keys[site, user] = key
+        self._opens[_digest(key)] = (site, user)
+
+    def opens(self, key: str) -> tuple[str, str] | None:
+        """The site and user that a key belongs to."""
+        # By its hash: a key must not be guessable piece by piece from the time this takes.
+        return self._opens.get(_digest(key))
 
     def title(self, site: str) -> str:
         held = self.sites.get(site)
@@ -372,6 +523,7 @@ class Node:
             "version": __version__,
             "peer_id": self.peer_id,
             "peer_port": self.peer_port,
+            "port_opened": dict(self.port_check.all()),
             "sites": [
                 {
                     "address": site.address,
@@ -405,7 +557,12 @@ class Node:
                 "waiting_for_verdict": self.delivery.waiting,
                 "waiting_for_reply": len(self.replies),
             },
+            "sealed": attrs.asdict(self.secrecy.counts),
             "bans": len(self.bans()),
             "clients": self.delivery.count(),
             "seen": len(self.seen),
         }
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -1,11 +1,13 @@
 """What the operator of a running node can ask of it, beside its status."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zeromsg.errors import ClientError
+from zeromsg.errors import ClientError, ConfigError
 from zeromsg.policy.scoring import BAN_SECONDS, LONGEST_BAN
 from zeromsg.service.node import Node
+from zeromsg.service.peer_report import report
+from zeromsg.service.user_admin import administer, text_or_none, user_named
 
 _IDENTITY_LIMIT = 100
 _REASON_LIMIT = 200
@@ -14,8 +16,66 @@ _REASON_LIMIT = 200
 def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """Run one command; its result as a JSON map. Raises ClientError.
 
-    why: `hash`. bans: nothing. ban: `identity`, `seconds`, `reason`. pardon: `identity`.
+    why: `hash`. bans: nothing. peers: `site`, or nothing for all of them.
+    ban: `identity`, `seconds`, `reason`. pardon: `identity`.
+    prompts: nothing. prompt_answer: `id` and `answer`, which may be left out where
+    there is one choice only, or `no` (true).
+    identities: `site`. identity_keep: `site`, `id`, `address`.
+    user_key: `site`, `user`. Users and certificates: see `user_admin.administer`.
     """
+    try:
+        found = _users(node, cmd, params)
+    except ConfigError as problem:  # a file that cannot be written
+        raise ClientError("internal", str(problem)) from None
+    if found is not None:
+        return found
+    if cmd == "prompts":
+        return {"prompts": node.prompts.waiting()}
+    if cmd == "prompt_answer":
+        id, answer = _text(params, "id"), text_or_none(params, "answer")
+        if params.get("no") is True:
+            node.prompts.answer(id, None)
+        else:
+            node.prompts.answer(id, node.prompts.only_choice(id) if answer is None else answer)
+        return {"answered": id}
+    if cmd in ("identities", "identity_keep"):
+        return _identities(node, cmd, params)
+    return _messages(node, cmd, params)
+
+
+def _identities(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What user IDs have shown on a site, and which address one of them means."""
+    site = _text(params, "site")
+    if cmd == "identities":
+        return {
+            "identities": [
+                {"id": named.user_id, "address": named.address, "first": named.first}
+                for named in node.signers.users(site)
+            ]
+        }
+    user_id, address = _text(params, "id"), _text(params, "address")
+    if not node.signers.keep_only(site, user_id, address):
+        raise ClientError("invalid", "that user ID has not shown several addresses, or not this")
+    return {"kept": address}
+
+
+def _users(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """A command about users, None for others."""
+    if cmd == "user_key":
+        user = user_named(node.users, text_or_none(params, "user"))
+        key = node.key_of(_text(params, "site"), node.user_of(user.master_address) or "")
+        if key is None:
+            raise ClientError("unsupported", "this node does not hold that site")
+        return {"key": key, "master_address": user.master_address}
+    result = administer(node.users, cmd, params)
+    if cmd == "cert_select" and result is not None:
+        user = user_named(node.users, text_or_none(params, "user"))
+        node.cert_commands.changed(user, params["site"], result["selected"])
+    return result
+
+
+def _messages(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A command about messages and who sends them."""
     if cmd == "why":
         found = node.why(_text(params, "hash"))
         if found is None:
@@ -33,12 +93,23 @@ def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any
                 for ban in node.bans()
             ]
         }
+    if cmd == "peers":
+        return {"peers": report(node, _sites(node, params), node.now())}
     if cmd == "ban":
         node.ban(_text(params, "identity"), _seconds(params), _text(params, "reason", "by hand"))
         return {"banned": params["identity"]}
     if cmd == "pardon":
         return {"pardoned": node.pardon(_text(params, "identity"))}
     raise ClientError("unsupported", "the operator has no such command")
+
+
+def _sites(node: Node, params: Mapping[str, Any]) -> Sequence[str]:
+    if "site" not in params:
+        return node.sites.addresses()
+    site = _text(params, "site")
+    if node.sites.get(site) is None:
+        raise ClientError("unsupported", f"this node does not hold the site {site}")
+    return [site]
 
 
 def _text(params: Mapping[str, Any], name: str, default: str | None = None) -> str:

@@ -21,12 +21,11 @@ from typing import Any, NamedTuple
 import attrs
 
 from zeromsg.errors import ConfigError
+from zeromsg.policy.signers import Changes, Named, Signer
 
 FILE_NAME = "zeromsg.sqlite3"
 SEEN_LIMIT = 1_000_000
 """Most hashes kept; the first written fall off first."""
-PEERS_LIMIT = 1000
-"""Most peers kept for a site; those not seen for longest fall off first."""
 
 _BUSY_SECONDS = 5.0
 _SEEN_PAGE = 10_000
@@ -54,6 +53,32 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " last_seen REAL NOT NULL, successes INTEGER NOT NULL, failures INTEGER NOT NULL,"
         " UNIQUE (site, address))",
         "CREATE INDEX peers_by_age ON peers (site, last_seen)",
+    ),
+    (
+        "CREATE TABLE signers (site TEXT NOT NULL, address TEXT NOT NULL,"
+        " public_key BLOB NOT NULL, first REAL NOT NULL, last REAL NOT NULL,"
+        " PRIMARY KEY (site, address)) WITHOUT ROWID",
+        "CREATE TABLE user_ids (site TEXT NOT NULL, user_id TEXT NOT NULL,"
+        " address TEXT NOT NULL, first REAL NOT NULL,"
+        " PRIMARY KEY (site, user_id, address)) WITHOUT ROWID",
+    ),
+    (
+        # One key for each user of a site. "" is the default user, whose keys
+        # are those that sites had, so that programs which kept one go on.
+        "CREATE TABLE client_keys (site TEXT NOT NULL, user TEXT NOT NULL,"
+        " key TEXT NOT NULL UNIQUE, PRIMARY KEY (site, user)) WITHOUT ROWID",
+        "INSERT INTO client_keys SELECT site, '', key FROM site_keys",
+        "DROP TABLE site_keys",
+    ),
+    (
+        # The first one was never written to.
+        "DROP TABLE peers",
+        "CREATE TABLE site_peers (site TEXT NOT NULL, address TEXT NOT NULL,"
+        " teller TEXT NOT NULL, sources TEXT NOT NULL, successes INTEGER NOT NULL,"
+        " failures INTEGER NOT NULL, last_seen REAL NOT NULL, retry_at REAL NOT NULL,"
+        " PRIMARY KEY (site, address)) WITHOUT ROWID",
+        "CREATE TABLE capabilities (node TEXT PRIMARY KEY, how TEXT NOT NULL,"
+        " at REAL NOT NULL) WITHOUT ROWID",
     ),
 )
 
@@ -98,16 +123,29 @@ class QueuedMessage(NamedTuple):
     wall: float
 
 
-class KnownPeer(NamedTuple):
-    """A peer of a site.
+class PeerRow(NamedTuple):
+    """A peer of a site, as `policy.peer_book` knows it.
 
-    address: `host:port`. last_seen: Unix time it last answered, 0 for never.
+    address: `host:port`. teller: who named it, as a range. sources: how it was
+    heard of, with the first and the last Unix time. last_seen, retry_at: Unix time.
     """
 
+    site: str
     address: str
-    last_seen: float
+    teller: str
+    sources: Mapping[str, tuple[float, float]]
     successes: int
     failures: int
+    last_seen: float
+    retry_at: float
+
+
+class CapabilityRow(NamedTuple):
+    """What a node showed of its knowing peer messages. node: `host:port`. at: Unix time."""
+
+    node: str
+    how: str
+    at: float
 
 
 class Database:
@@ -212,22 +250,27 @@ class Database:
         with self._transaction():
             self._connection.executemany("DELETE FROM queue WHERE id = ?", ((id,) for id in ids))
 
-    # The key of each site, by which programs connect
+    # The keys by which programs connect, one for each user of a site
 
-    def site_key(self, site: str, entropy: Callable[[int], bytes]) -> str:
-        """The site's 64 hex digits, made from 32 bytes of entropy on first use."""
-        query = "SELECT key FROM site_keys WHERE site = ?"
-        rows = self._rows(query, (site,))
+    def client_key(self, site: str, user: str, entropy: Callable[[int], bytes]) -> str:
+        """64 hex digits for a user of a site, made from 32 bytes of entropy on first use.
+
+        user: a master address, or "" for the default user.
+        """
+        query = "SELECT key FROM client_keys WHERE site = ? AND user = ?"
+        rows = self._rows(query, (site, user))
         if not rows:
-            self._change("INSERT OR IGNORE INTO site_keys VALUES (?, ?)", (site, entropy(32).hex()))
-            rows = self._rows(query, (site,))
+            self._change(
+                "INSERT OR IGNORE INTO client_keys VALUES (?, ?, ?)",
+                (site, user, entropy(32).hex()),
+            )
+            rows = self._rows(query, (site, user))
         key: str = rows[0][0]
         return key
 
-    def site_for_key(self, key: str) -> str | None:
-        """The site whose key this is."""
-        rows = self._rows("SELECT site FROM site_keys WHERE key = ?", (key,))
-        return rows[0][0] if rows else None
+    def client_keys(self, site: str) -> dict[str, str]:
+        """All keys of a site that were made, by user."""
+        return dict(self._rows("SELECT user, key FROM client_keys WHERE site = ?", (site,)))
 
     # What zites store for a user
 
@@ -268,41 +311,92 @@ class Database:
         """Drop a ban, if there is one."""
         self._change("DELETE FROM bans WHERE identity = ?", (identity,))
 
+    # The directory of keys
+
+    def signers(self) -> list[Signer]:
+        """All addresses whose keys are known, unheard of longest first."""
+        rows = self._rows(
+            "SELECT site, address, public_key, first, last FROM signers ORDER BY last"
+        )
+        return [Signer(*row) for row in rows]
+
+    def named(self) -> list[Named]:
+        """All addresses of user IDs, in the order in which they were shown."""
+        rows = self._rows("SELECT site, user_id, address, first FROM user_ids ORDER BY first")
+        return [Named(*row) for row in rows]
+
+    def change_signers(self, changes: Changes) -> None:
+        """Write what changed in the directory, in one transaction."""
+        with self._transaction():
+            many = self._connection.executemany
+            many(
+                "INSERT OR REPLACE INTO signers VALUES (?, ?, ?, ?, ?)",
+                (attrs.astuple(signer) for signer in changes.signers.values()),
+            )
+            many(
+                "INSERT OR REPLACE INTO user_ids VALUES (?, ?, ?, ?)",
+                (attrs.astuple(named) for named in changes.named),
+            )
+            many("DELETE FROM signers WHERE site = ? AND address = ?", changes.forgotten)
+            many(
+                "DELETE FROM user_ids WHERE site = ? AND user_id = ? AND address = ?",
+                ((named.site, named.user_id, named.address) for named in changes.unnamed),
+            )
+
     # Peers
 
-    def peers(self, site: str) -> list[KnownPeer]:
-        """The peers of a site, last seen first."""
+    def peers(self, site: str) -> list[PeerRow]:
+        """The peers of a site, by address."""
         rows = self._rows(
-            "SELECT address, last_seen, successes, failures FROM peers"
-            " WHERE site = ? ORDER BY last_seen DESC, id DESC",
+            "SELECT site, address, teller, sources, successes, failures, last_seen, retry_at"
+            " FROM site_peers WHERE site = ? ORDER BY address",
             (site,),
         )
-        return [KnownPeer(*row) for row in rows]
+        return [PeerRow._make((*row[:3], self._sources(row[3]), *row[4:])) for row in rows]
 
-    def saw_peer(self, site: str, address: str, wall: float, ok: bool) -> None:
-        """Count a success, or a failure, of a peer of a site.
-
-        Only a success moves `last_seen`: a failure is no sign of life, so that
-        addresses which never answered fall off before peers which did.
-        """
+    def save_peers(self, kept: Iterable[PeerRow], gone: Iterable[tuple[str, str]]) -> None:
+        """Add or replace peers, and drop others by site and address, in one transaction."""
         with self._transaction():
-            changed = self._connection.execute(
-                "UPDATE peers SET last_seen = max(last_seen, ?), successes = successes + ?,"
-                " failures = failures + ? WHERE site = ? AND address = ?",
-                (wall if ok else 0.0, ok, not ok, site, address),
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO site_peers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                ((*row[:3], json.dumps(row.sources), *row[4:]) for row in kept),
             )
-            if changed.rowcount:
-                return
-            self._connection.execute(
-                "INSERT INTO peers (site, address, last_seen, successes, failures)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (site, address, wall if ok else 0.0, ok, not ok),
+            self._connection.executemany(
+                "DELETE FROM site_peers WHERE site = ? AND address = ?", gone
             )
-            self._connection.execute(
-                "DELETE FROM peers WHERE id IN (SELECT id FROM peers WHERE site = ?"
-                " ORDER BY last_seen DESC, id DESC LIMIT -1 OFFSET ?)",
-                (site, PEERS_LIMIT),
+
+    def capabilities(self) -> list[CapabilityRow]:
+        """What is known of nodes, the oldest first."""
+        rows = self._rows("SELECT node, how, at FROM capabilities ORDER BY at, node")
+        return [CapabilityRow(*row) for row in rows]
+
+    def save_capabilities(self, kept: Iterable[CapabilityRow], gone: Iterable[str]) -> None:
+        """Add or replace what is known of nodes, and drop others, in one transaction."""
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO capabilities VALUES (?, ?, ?)", kept
             )
+            self._connection.executemany(
+                "DELETE FROM capabilities WHERE node = ?", ((node,) for node in gone)
+            )
+
+    def forget_peers_before(self, wall: float, held: Iterable[str]) -> None:
+        """Drop, by Unix time, capabilities and the peers of sites that are not held any more."""
+        held = set(held)
+        sites = {site for (site,) in self._rows("SELECT DISTINCT site FROM site_peers")}
+        with self._transaction():
+            self._connection.execute("DELETE FROM capabilities WHERE at < ?", (wall,))
+            # Of sites that are held the peer book knows what to drop.
+            self._connection.executemany(
+                "DELETE FROM site_peers WHERE site = ? AND last_seen < ?",
+                ((site, wall) for site in sites - held),
+            )
+
+    def _sources(self, text: str) -> dict[str, tuple[float, float]]:
+        try:
+            return {name: (first, last) for name, (first, last) in json.loads(text).items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._unusable(str(error), _DAMAGED) from error
 
     # The file itself
 

@@ -1,276 +1,268 @@
-"""Who the node's user is: a master seed, a key for each site, certificates.
+"""The node's users, as ZeroNet keeps them in `users.json`.
 
-The file is ZeroNet's `users.json`, so one of a ZeroNet node can be put in its
-place. Like ZeroNet we act as the first user in it; other users, and members we
-do not know, stay as they are. Keys of sites follow from the seed, so they are
-written only where ZeroNet needs them: in entries that hold something else too.
+The file is ZeroNet's, so one of a ZeroNet node can be put in its place. Like
+ZeroNet the node acts as the first user in it unless told otherwise. It may be
+under a passphrase (`crypto.container`), which ZeroNet cannot read.
 
 The file is secret: mode 0600, in a folder of mode 0700 where we make it. It is
 replaced in one step, so that a crash leaves the old file or the new one. No
 error and no log entry carries a key.
-Source: ZeroNet peer protocol, section 13.
 """
 
-import copy
-import functools
 import json
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import attrs
 
 from zeromsg.crypto import derivation
-from zeromsg.crypto.cert import Certificate
-from zeromsg.crypto.keys import PrivateKey
-from zeromsg.errors import BadKey, ClientError, ConfigError
+from zeromsg.crypto.container import (
+    COST,
+    PASSPHRASE_LIMIT,
+    BadContainer,
+    ContainerKey,
+    WrongPassphrase,
+    is_container,
+    unseal,
+)
+from zeromsg.errors import ClientError, ConfigError
+from zeromsg.store.private_file import write_private
+from zeromsg.store.user import NAME_MEMBER, BrokenUser, User, is_user_name
+
+USERS_LIMIT = 1000
+"""Users of one node."""
+
+FILE_LIMIT = 8 * 1024 * 1024
+"""Bytes of a users.json; a container is a third longer than what it holds."""
+
+DOCUMENT_LIMIT = 4 * 1024 * 1024
+"""Bytes of the document in it."""
+
+PREFIX_LENGTH = 4
+"""Least letters of a master address that name a user."""
+
+PASSPHRASE_LEAST = 8
+"""Least characters of a new passphrase."""
 
 _Json = dict[str, Any]
 
 
 @attrs.frozen
-class OwnedCertificate:
-    """A certificate together with the key it speaks for."""
+class Imported:
+    """What became of one user of an imported file.
 
-    certificate: Certificate
-    key: PrivateKey
+    name: the master address. outcome: `refused` says why in `reason`; with the
+    others it may carry a remark.
+    """
+
+    name: str
+    outcome: Literal["added", "here", "refused"]
+    reason: str = ""
 
 
 class Users:
-    """The first user of a `users.json`, which is made if it is missing.
+    """All users of a `users.json`, which is made with one user if it is missing.
 
-    entropy: makes the master seed of a new user.
+    entropy: makes the master seed of a new user. passphrase: what the file is
+    under, if it is; one that is made is then under it too.
+    create: whether a missing file is made; without it there may be no user.
     Raises ConfigError, naming the file and the reason, if it cannot be read,
     written or understood; a change that cannot be written has not happened.
     """
 
-    def __init__(self, path: Path, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        entropy: Callable[[int], bytes],
+        passphrase: str | None = None,
+        *,
+        create: bool = True,
+        cost: int = COST,
+    ) -> None:
         self._path = path
-        document = self._read()
+        self._entropy = entropy
+        self._cost = cost
+        self._key: ContainerKey | None = None
+        document = self._read(passphrase)
         if not document:
-            seed = derivation.new_seed(entropy)
-            document = {
-                derivation.master_address(seed): {
-                    "master_seed": seed,
-                    "sites": {},
-                    "certs": {},
-                    "settings": {},
-                }
-            }
-            self._write(document)
+            if passphrase is not None and self._key is None:
+                self._key = self._new_key(passphrase)
+            if create:
+                seed = derivation.new_seed(entropy)
+                document = {derivation.master_address(seed): _new_user(seed)}
+                self._write(document, self._key)
         self._document = document
-        self._master_address, self._user = next(iter(document.items()))
-        self._check_user()
-
-    @property
-    def master_address(self) -> str:
-        """What the user is filed under. It names the user to nobody else."""
-        return self._master_address
-
-    @property
-    def master_seed(self) -> str:
-        """64 hex digits from which all keys follow: as secret as any of them."""
-        seed: str = self._user["master_seed"]
-        return seed
-
-    def auth_key(self, site: str) -> PrivateKey:
-        """The key the user signs with on a site: the selected certificate's, or the site's own."""
-        owned = self._selected(site)
-        return self._plain_key(site) if owned is None else owned.key
-
-    def auth_address(self, site: str) -> str:
-        """The address of `auth_key`."""
-        return self.auth_key(site).address
-
-    # Keys of sites the user owns
-
-    def site_key(self, site: str) -> PrivateKey | None:
-        """The site's own key, if the user has it."""
-        return self._key_in(self._entry(site), "privatekey")
-
-    def set_site_key(self, site: str, key: PrivateKey) -> None:
-        """Keep a site's own key; whether it may sign for the site, its content.json decides."""
-        self._change_entry(site, "privatekey", key.wif)
-
-    # Certificates
-
-    def certificate(self, site: str) -> Certificate | None:
-        """The certificate selected for a site."""
-        owned = self._selected(site)
-        return None if owned is None else owned.certificate
-
-    def certificates(self) -> dict[str, OwnedCertificate]:
-        """All certificates, by domain."""
-        return {domain: self._owned(domain) for domain in self._user.get("certs", {})}
-
-    def add_certificate(
-        self, site: str, certificate: Certificate, *, replace: bool = False
-    ) -> Literal["added", "unchanged", "conflict"]:
-        """Keep a certificate for the user's present auth address on a site.
-
-        It is filed under its issuer, and not selected. Where another one is
-        filed there, nothing changes unless `replace`, and the answer is
-        "conflict": ask the person. The issuer's signature is not checked.
-        """
-        key = self.auth_key(site)
-        filed = {
-            "auth_address": key.address,
-            "auth_privatekey": key.wif,
-            "auth_type": certificate.auth_type,
-            "auth_user_name": certificate.auth_user_name,
-            "cert_sign": certificate.cert_sign,
-        }
-        present = self._user.get("certs", {}).get(certificate.issuer)
-        if present is not None:
-            if all(present.get(name) == value for name, value in filed.items()):
-                return "unchanged"
-            if not replace:
-                return "conflict"
-
-        def change(user: _Json) -> None:
-            user.setdefault("certs", {})[certificate.issuer] = filed
-
-        self._change(change)
-        return "added"
-
-    def set_certificate(self, site: str, domain: str | None) -> None:
-        """Select a certificate for a site by its domain; None or "" selects none.
-
-        ClientError if there is none of that domain.
-        """
-        if domain and domain not in self._user.get("certs", {}):
-            raise ClientError("invalid", f"no certificate of {domain[:80]}")
-        if domain or "cert" in self._entry(site):
-            self._change_entry(site, "cert", domain or None)
-
-    # Reading what the document holds
-
-    def _entry(self, site: str) -> _Json:
-        entry: _Json = self._user.get("sites", {}).get(site, {})
-        return entry
-
-    def _plain_key(self, site: str) -> PrivateKey:
-        # A file made by other software may hold another key than the seed's:
-        # pages know the user by it.
-        key = self._key_in(self._entry(site), "auth_privatekey")
-        return key or derivation.auth_key(self.master_seed, site)
-
-    def _key_in(self, entry: _Json, member: str) -> PrivateKey | None:
-        wif = entry.get(member)
-        return _key_of(wif) if wif else None
-
-    def _selected(self, site: str) -> OwnedCertificate | None:
-        domain = self._entry(site).get("cert")
-        if domain is None or domain not in self._user.get("certs", {}):
-            return None  # as in ZeroNet, where the selected certificate is gone
-        return self._owned(domain)
-
-    def _owned(self, domain: str) -> OwnedCertificate:
-        filed = self._user["certs"][domain]
-        certificate = Certificate(
-            filed["auth_type"], filed["auth_user_name"], domain, filed["cert_sign"]
-        )
-        return OwnedCertificate(certificate, _key_of(filed["auth_privatekey"]))
-
-    # Checking it, once, so that nothing above can fail
-
-    def _check_user(self) -> None:
-        user, name = self._user, self._master_address
-        seed = user.get("master_seed")
-        if not isinstance(seed, str):
-            raise self._broken(f"{name}: master_seed is missing")
-        try:
-            if derivation.master_address(seed) != name:
-                raise self._broken(f"{name}: master_seed belongs to another address")
-            derivation.child_key(seed, 0)
-        except BadKey as error:
-            raise self._broken(f"{name}: master_seed: {error}") from None
-        for site, entry in self._objects("sites"):
-            self._check_texts(f"sites: {site}", entry, "auth_address", "cert", optional=True)
-            self._check_key(f"sites: {site}", entry, "privatekey")
-            self._check_key(f"sites: {site}", entry, "auth_privatekey", "auth_address")
-        for domain, filed in self._objects("certs"):
-            members = ("auth_address", "auth_privatekey", "auth_type", "auth_user_name")
-            self._check_texts(f"certs: {domain}", filed, *members, "cert_sign")
-            self._check_key(f"certs: {domain}", filed, "auth_privatekey", "auth_address")
+        self._users: dict[str, User] = {}
+        for name, data in document.items():
             try:
-                self._owned(domain)
-            except ValueError as error:
-                raise self._broken(f"certs: {domain}: {error}") from None
-            except BadKey as error:  # an empty key, which only a site may have
-                raise self._broken(f"certs: {domain}: auth_privatekey: {error}") from None
+                self._users[name] = User(name, data, self._save)
+            except BrokenUser as problem:
+                if not self._users:
+                    raise self._broken(str(problem)) from None
+                # Others than the first may be of software that we do not know.
 
-    def _objects(self, member: str) -> list[tuple[str, _Json]]:
-        objects = self._user.get(member, {})
-        if not isinstance(objects, dict) or not all(
-            isinstance(entry, dict) for entry in objects.values()
-        ):
-            raise self._broken(f"{member} is not an object of objects")
-        return list(objects.items())
+    @property
+    def default(self) -> User:
+        """The first user in the file."""
+        return next(iter(self._users.values()))
 
-    def _check_texts(self, where: str, entry: _Json, *members: str, optional: bool = False) -> None:
-        for member in members:
-            value = entry.get(member)
-            if not (isinstance(value, str) or (optional and value is None)):
-                raise self._broken(f"{where}: {member} is no text")
+    def get(self, name: str) -> User | None:
+        """The user of a master address; "" names the default one."""
+        return self._users.get(name) if name else self.default
 
-    def _check_key(self, where: str, entry: _Json, member: str, address: str = "") -> None:
-        """Check a key that may be missing, and that its address, where one stands, is its own."""
-        wif = entry.get(member)
-        if wif is None or wif == "":  # ZeroNet's way to forget a key
-            return
-        if not isinstance(wif, str):
-            raise self._broken(f"{where}: {member} is no text")
+    def all(self) -> list[User]:
+        """Every user that can be used, the default one first."""
+        return list(self._users.values())
+
+    def find(self, text: str) -> User:
+        """The user of a local name, of a master address, or of the beginning of one.
+
+        A name goes before an address. Raises ClientError where none or several fit.
+        """
+        named = [user for user in self.all() if user.name == text and text]
+        if not named and len(text) >= PREFIX_LENGTH:
+            named = [user for user in self.all() if user.master_address.startswith(text)]
+            # A whole address is not the beginning of a longer one.
+            named = [user for user in named if user.master_address == text] or named
+        if len(named) > 1:
+            raise ClientError("invalid", f"several users of this node fit {text[:80]}")
+        if not named:
+            raise ClientError("invalid", f"this node has no user {text[:80]}")
+        return named[0]
+
+    def new(self, name: str | None = None) -> User:
+        """A new user, with a seed of its own, last in the file.
+
+        name: a local name; see `is_user_name`. Raises ClientError for one that
+        is none or is taken, and beyond USERS_LIMIT.
+        """
+        if name is not None:
+            self._check_name(name)
+        seed = derivation.new_seed(self._entropy)
+        data = _new_user(seed) | ({NAME_MEMBER: name} if name is not None else {})
+        address = derivation.master_address(seed)
+        self._add({address: User(address, data, self._save)})
+        return self._users[address]
+
+    def _check_name(self, name: str) -> None:
+        if not is_user_name(name):
+            raise ClientError(
+                "invalid",
+                "a user's name is 1 to 24 letters, digits and . _ -, the first no sign",
+            )
+        if self._has_name(name):
+            raise ClientError("invalid", f"there is a user {name} already")
+
+    def _has_name(self, name: str) -> bool:
+        return any(user.name.lower() == name.lower() for user in self.all())
+
+    def _add(self, users: dict[str, User]) -> None:
+        if len(self._document) + len(users) > USERS_LIMIT:
+            raise ClientError("too-big", f"a node has at most {USERS_LIMIT} users")
+        document = {**self._document, **{name: user.data for name, user in users.items()}}
+        self._write(document, self._key)
+        self._document = document
+        self._users |= users
+
+    # Taking users from elsewhere, and giving them
+
+    def import_users(self, document: object) -> list[Imported]:
+        """Take over the users of a decoded users.json of ZeroNet or zeromsg.
+
+        A user that is here already stays as it is here. All that is added is
+        added at once. Raises ClientError where the whole is none.
+        """
+        if is_container(document):
+            raise ClientError("invalid", "this users.json is under a passphrase; export it first")
+        if not isinstance(document, dict) or not document:
+            raise ClientError("invalid", "this is no users.json: expected an object of users")
+        added: dict[str, User] = {}
+        results = [self._import(name, data, added) for name, data in document.items()]
+        if added:
+            self._add(added)
+        return results
+
+    def _import(self, name: str, data: object, added: dict[str, User]) -> Imported:
+        present = self._document.get(name)
+        if not isinstance(data, dict):
+            return Imported(name[:80], "refused", "this is no object")
+        if present is not None:
+            if _without_name(present) == _without_name(data):
+                return Imported(name, "here")
+            return Imported(
+                name, "refused", "this user is here with other keys or certificates, which stay"
+            )
+        remark = ""
+        if NAME_MEMBER in data:
+            wanted = data[NAME_MEMBER]
+            taken = any(user.name.lower() == str(wanted).lower() for user in added.values())
+            if not is_user_name(wanted) or self._has_name(wanted) or taken:
+                data = _without_name(data)
+                remark = "without its local name, which is taken or none"
         try:
-            key = _key_of(wif)
-        except BadKey as error:
-            raise self._broken(f"{where}: {member}: {error}") from None
-        if entry.get(address, key.address) != key.address:
-            raise self._broken(f"{where}: {member} belongs to another address than {address}")
+            added[name] = User(name, data, self._save)
+        except BrokenUser as problem:
+            return Imported(name[:80], "refused", str(problem)[:200])
+        return Imported(name, "added", remark)
 
-    # Changing it
+    def export_users(self, users: Iterable[User]) -> _Json:
+        """Some users as a users.json that ZeroNet reads: their seeds and all keys."""
+        return {user.master_address: user.data for user in users}
 
-    def _change_entry(self, site: str, member: str, value: str | None) -> None:
-        """Set a member of a site's entry, or remove it."""
+    # The passphrase
 
-        def change(user: _Json) -> None:
-            entry = user.setdefault("sites", {}).setdefault(site, {})
-            if not entry.get("auth_privatekey"):
-                # ZeroNet fails on an entry without them.
-                key = derivation.auth_key(self.master_seed, site)
-                entry |= {"auth_address": key.address, "auth_privatekey": key.wif}
-            if value is None:
-                entry.pop(member, None)
-            else:
-                entry[member] = value
+    @property
+    def sealed(self) -> bool:
+        """Whether the file is under a passphrase."""
+        return self._key is not None
 
-        self._change(change)
+    def opens_with(self, passphrase: str) -> bool:
+        """Whether the file is under this passphrase; takes a fraction of a second."""
+        return self._key is not None and self._key.opens_with(passphrase)
 
-    def _change(self, change: Callable[[_Json], None]) -> None:
-        document = copy.deepcopy(self._document)
-        change(document[self._master_address])
-        self._write(document)
-        self._document, self._user = document, document[self._master_address]
+    def set_passphrase(self, passphrase: str | None) -> None:
+        """Put the file under another passphrase, or under none.
+
+        Raises ClientError for one that is too short or too long.
+        """
+        key = None
+        if passphrase is not None:
+            if not PASSPHRASE_LEAST <= len(passphrase) <= PASSPHRASE_LIMIT:
+                raise ClientError(
+                    "invalid",
+                    f"a passphrase has {PASSPHRASE_LEAST} to {PASSPHRASE_LIMIT} characters",
+                )
+            key = self._new_key(passphrase)
+        self._write(self._document, key)
+        self._key = key
+
+    def _new_key(self, passphrase: str) -> ContainerKey:
+        try:
+            return ContainerKey.new(passphrase, self._entropy, self._cost)
+        except WrongPassphrase:
+            raise self._broken("the passphrase for it is no text that could be one") from None
+
+    def _save(self, name: str, data: _Json) -> None:
+        document = {**self._document, name: data}
+        self._write(document, self._key)
+        self._document = document
 
     # The file
 
-    def _read(self) -> _Json:
+    def _read(self, passphrase: str | None) -> _Json:
         """The document, {} where there is none."""
         try:
-            document = json.loads(self._path.read_bytes())
+            data = self._bytes()
+            document = self._decoded(data)
             # ZeroNet leaves its file readable to all.
             self._path.chmod(0o600)
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise self._broken(f"cannot be read and made private: {error.strerror}") from error
-        except UnicodeDecodeError:
-            raise self._broken("this is no UTF-8 text") from None
-        except json.JSONDecodeError as error:
-            raise self._broken(f"this is no JSON: {error}") from None
-        except (ValueError, RecursionError):
-            raise self._broken("this JSON has numbers too long or nests too deep") from None
+        if is_container(document):
+            document = self._unsealed(data, passphrase)
         if not isinstance(document, dict):
             raise self._broken("expected an object with one member for each user")
         for name, user in document.items():
@@ -278,21 +270,46 @@ class Users:
                 raise self._broken(f"{name} is no object")
         return document
 
-    def _write(self, document: _Json) -> None:
+    def _bytes(self) -> bytes:
+        data = read_bounded(self._path)
+        if data is None:
+            raise self._broken(f"it has over {FILE_LIMIT} bytes")
+        return data
+
+    def _decoded(self, data: bytes) -> Any:
+        try:
+            return json.loads(data)
+        except UnicodeDecodeError:
+            raise self._broken("this is no UTF-8 text") from None
+        except json.JSONDecodeError as error:
+            raise self._broken(f"this is no JSON: {error}") from None
+        except (ValueError, RecursionError):
+            raise self._broken("this JSON has numbers too long or nests too deep") from None
+
+    def _unsealed(self, data: bytes, passphrase: str | None) -> Any:
+        if passphrase is None:
+            raise self._broken(
+                "it is under a passphrase: name a file that holds it as passphrase_file in "
+                "[users], or start `zeromsg run` on a terminal"
+            )
+        try:
+            plain, self._key = unseal(data.decode(), passphrase)
+        except UnicodeDecodeError:
+            raise self._broken("this is no UTF-8 text") from None
+        except (BadContainer, WrongPassphrase) as problem:
+            raise self._broken(str(problem)) from None
+        return self._decoded(plain)
+
+    def _write(self, document: _Json, key: ContainerKey | None) -> None:
         """Replace the file; when this returns the new one is on the disk."""
         text = json.dumps(document, indent=2)
-        fresh = self._path.with_name(f"{self._path.name}.new")
+        if len(text) > DOCUMENT_LIMIT:
+            raise ClientError("too-big", f"the users' data would take over {DOCUMENT_LIMIT} bytes")
+        if key is not None:
+            text = key.seal(text.encode(), self._entropy)
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # One that a crash left behind may have another mode.
-            fresh.unlink(missing_ok=True)
-            file = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-            with os.fdopen(file, "w", encoding="ascii") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            fresh.replace(self._path)
-            _sync_folder(self._path.parent)
+            write_private(self._path, text)
         except OSError as error:
             raise self._broken(f"cannot be written: {error.strerror}") from error
 
@@ -300,16 +317,25 @@ class Users:
         return ConfigError(f"{self._path}: {reason}")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename inside a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _new_user(seed: str) -> _Json:
+    return {"master_seed": seed, "sites": {}, "certs": {}, "settings": {}}
+
+
+def _without_name(data: _Json) -> _Json:
+    return {member: value for member, value in data.items() if member != NAME_MEMBER}
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a users.json is there and under a passphrase; what is wrong with it, `Users` says."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        data = read_bounded(path)
+        return data is not None and is_container(json.loads(data))
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
-@functools.lru_cache(maxsize=512)
-def _key_of(wif: str) -> PrivateKey:
-    """Cached: a user signs every message on a site with the same key."""
-    return PrivateKey.from_wif(wif)
+def read_bounded(path: Path) -> bytes | None:
+    """A file's bytes, None where it is larger than any users.json. Raises OSError."""
+    with path.open("rb") as file:
+        data = file.read(FILE_LIMIT + 1)
+    return data if len(data) <= FILE_LIMIT else None

@@ -16,20 +16,20 @@ import json
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.task import Clock
 
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.protocol.session import Session
 from zeromsg.service.config import PeerSettings, Settings, SiteSettings
-from zeromsg.service.node import Edges, Node
+from zeromsg.service.node import RELOAD_SECONDS, Edges, Node
 from zeromsg.service.site_making import new_site, sign_site
 from zeromsg.store.database import Database
 from zeromsg.store.sites import SIZE_LIMIT
@@ -38,7 +38,7 @@ from zeromsg.testing.transports import Accept, MemoryEndpoint, Weather
 from zeromsg.wire import client_messages
 from zeromsg.wire.client_messages import Answer
 from zeromsg.wire.json_text import dump
-from zeromsg.wire.names import P2P_JSON, PEER_RECEIVE, SELF
+from zeromsg.wire.names import P2P_JSON, PEER_RECEIVE, PROMPT, SELF
 from zeromsg.wire.values import PeerAddress
 
 EPOCH = 1_800_000_000.0
@@ -58,9 +58,13 @@ class MemoryClient:
     answers: messages that it replies to, with the reply.
     """
 
-    def __init__(self, node: Node, site: str, verdict: str | None) -> None:
+    def __init__(
+        self, node: Node, site: str, verdict: str | None, user: str = "", trusted: bool = False
+    ) -> None:
         self._node = node
         self._site = site
+        self._user = user
+        self._trusted = trusted
         self._session = Session()
         self._verdict = verdict
         self._last_id = 0
@@ -73,6 +77,14 @@ class MemoryClient:
     @property
     def site(self) -> str:
         return self._site
+
+    @property
+    def user(self) -> str:
+        return self._user
+
+    @property
+    def trusted(self) -> bool:
+        return self._trusted
 
     def listens(self, channel: str) -> bool:
         return channel in self._session.channels
@@ -129,6 +141,17 @@ class MemoryClient:
         assert results, f"{cmd} was not answered at once"
         return results[0]
 
+    def respond_to(self, to: Any, result: Any) -> None:
+        """Answer something that the node asked; `to` is the number or id of it."""
+        text = json.dumps({"cmd": "response", "to": to, "result": result, "id": 1})
+        answer = client_messages.parse(text)
+        assert isinstance(answer, Answer)
+        self._node.commands.answered(self, answer)
+
+    def prompts(self) -> list[dict[str, Any]]:
+        """What the person was asked through this page, oldest first."""
+        return [params for cmd, params in self.events if cmd == PROMPT]
+
     def received(self) -> list[dict[str, Any]]:
         """`peerReceive` events from others."""
         return [
@@ -166,18 +189,30 @@ class Network:
     """Nodes on a fake clock.
 
     nodes: how many. seed: of all chance. latency: seconds one way.
-    loss: share of writes that vanish.
+    loss: share of writes that vanish. peers: the `[peers]` settings of all
+    nodes; unless told otherwise they dial nobody by themselves, so that the
+    network has the form that the test gives it. closed: nodes that nobody can
+    connect to.
     """
 
     def __init__(
-        self, nodes: int = 2, seed: int = 0, latency: float = 0.01, loss: float = 0.0
+        self,
+        nodes: int = 2,
+        seed: int = 0,
+        latency: float = 0.01,
+        loss: float = 0.0,
+        peers: PeerSettings | None = None,
+        closed: Collection[int] = (),
     ) -> None:
+        self._closed = closed
+        self.peers = peers if peers is not None else PeerSettings(outgoing=0)
         self.clock = Clock()
         self.rng = random.Random(seed)
         self.weather = Weather(latency, loss)
         self._folder = Path(tempfile.mkdtemp(prefix="zeromsg-network-"))
         self._by_address: dict[PeerAddress, NetworkNode] = {}
         self._keys: dict[str, PrivateKey] = {}
+        self._site_folders: dict[str, Path] = {}
         self.nodes = [self._make(number) for number in range(nodes)]
 
     def __enter__(self) -> Self:
@@ -219,7 +254,7 @@ class Network:
         folder.mkdir()
         database = Database(":memory:")
         users = Users(folder / "users.json", self.rng.randbytes)
-        node = self._start(address, folder, database, users, ())
+        node = self._start(address, folder, database, users, (), number not in self._closed)
         made = NetworkNode(number, address, folder, database, users, node)
         self._by_address[address] = made
         return made
@@ -231,17 +266,19 @@ class Network:
         database: Database,
         users: Users,
         sites: Iterable[SiteSettings],
+        listens: bool,
     ) -> Node:
-        settings = Settings(data_dir=folder, peers=PeerSettings(), sites=tuple(sites))
+        settings = Settings(data_dir=folder, peers=self.peers, sites=tuple(sites))
         edges = Edges(
             clock=self.clock,
             wall=self.wall,
             rng=random.Random(self.rng.random()),
             entropy=self.rng.randbytes,
             connector=lambda target: self._endpoint(address, target),
+            heavy=lambda work: succeed(work()),
         )
         node = Node(settings, edges, database, users)
-        node.peer_port = PEER_PORT
+        node.peer_port = PEER_PORT if listens else 0
         node.load()
         node.start()
         return node
@@ -261,6 +298,8 @@ class Network:
     def _listener(self, target: PeerAddress) -> Accept | None:
         member = self._by_address.get(target)
         if member is None or not member.running:
+            return None
+        if isinstance(member, NetworkNode) and not member.node.peer_port:
             return None
 
         def accept(source: PeerAddress) -> IProtocol | None:
@@ -285,7 +324,12 @@ class Network:
             for site in member.node.sites.all()
         ]
         member.node = self._start(
-            member.address, member.folder, member.database, member.users, held
+            member.address,
+            member.folder,
+            member.database,
+            member.users,
+            held,
+            number not in self._closed,
         )
         member.running = True
 
@@ -331,11 +375,20 @@ class Network:
             (folder / P2P_JSON).unlink()
             sign_site(folder, key, self.wall)
         self._keys[key.address] = key
+        self._site_folders[key.address] = folder
         for number in range(len(self.nodes)) if holders is None else holders:
             member = self.nodes[number]
-            member.users.set_site_key(key.address, key)
+            member.users.default.set_site_key(key.address, key)
             member.node.add_site(key.address, folder, SIZE_LIMIT)
         return key.address
+
+    def set_rules(self, site: str, rules: Mapping[str, Any]) -> None:
+        """Publish other rules of a site; nodes that serve it take them over."""
+        folder = self._site_folders[site]
+        self.advance(SETTLE_SECONDS)  # a new version has a later time
+        (folder / P2P_JSON).write_text(dump(rules))
+        sign_site(folder, self._keys[site], self.wall)
+        self.advance(RELOAD_SECONDS + SETTLE_SECONDS)
 
     def site_key(self, site: str) -> PrivateKey:
         return self._keys[site]
@@ -348,9 +401,21 @@ class Network:
         node.joining.try_all()
         self.advance(SETTLE_SECONDS)
 
-    def client(self, number: int, site: str, verdict: str | None = "peerValid") -> MemoryClient:
-        """A client of a node. verdict: what it says of each message, or None for nothing."""
+    def client(
+        self,
+        number: int,
+        site: str,
+        verdict: str | None = "peerValid",
+        user: str = "",
+        trusted: bool = False,
+    ) -> MemoryClient:
+        """A client of a node.
+
+        verdict: what it says of each message, or None for nothing.
+        user: master address of the user it acts for, the default one if "".
+        trusted: whether it is the node's own page, where the person is.
+        """
         node = self.nodes[number].node
-        client = MemoryClient(node, site, verdict)
+        client = MemoryClient(node, site, verdict, user, trusted)
         node.commands.client_opened(client)
         return client

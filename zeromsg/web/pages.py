@@ -18,6 +18,8 @@ from twisted.web.template import Tag, flattenString, tags
 from zope.interface import implementer
 
 from zeromsg.errors import ClientError
+from zeromsg.web.cookies import master_address
+from zeromsg.web.page_secrets import PageSecrets
 from zeromsg.wire.json_text import load
 from zeromsg.wire.values import is_site_address
 
@@ -26,7 +28,8 @@ INTERNAL = b"ZeroNet-Internal"
 STATUS_PATH = "/ZeroMsg-Internal/status"
 OPERATOR_PATH = "/ZeroMsg-Internal/operator"
 
-_OPERATION_LIMIT = 64 * 1024
+_OPERATION_LIMIT = 8 * 1024 * 1024
+"""Bytes of a command of the operator; the users of another node may come in one."""
 
 _STATIC = {"console.js": "application/javascript", "console.css": "text/css"}
 
@@ -46,14 +49,20 @@ class IGate(Protocol):
 
     def origin_allowed(self, origin: str | None, host: str) -> bool: ...
 
-    def key_of(self, site: str) -> str | None:
-        """The key of a site that this node holds."""
+    def user_of(self, address: str) -> str | None:
+        """The user of a master address as the others here call it, "" for the default one.
 
-    def site_of(self, key: str) -> str | None:
-        """The site that a key belongs to."""
+        None where this node has no such user.
+        """
 
-    def upgrade(self, site: str) -> IResource | None:
-        """What takes a WebSocket of the site; None when there are too many."""
+    def key_of(self, site: str, user: str) -> str | None:
+        """The key of a user for a site that this node holds."""
+
+    def opens(self, key: str) -> tuple[str, str] | None:
+        """The site and user that a key belongs to."""
+
+    def upgrade(self, site: str, user: str, trusted: bool) -> IResource | None:
+        """What takes a WebSocket of a user of the site; None when there are too many."""
 
     def title(self, site: str) -> str: ...
 
@@ -73,15 +82,27 @@ def _header(request: Request, name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
+def _argument(request: Request, name: bytes) -> str:
+    """A value of the query; of several the last, as ZeroNet takes it."""
+    return request.args.get(name, [b""])[-1].decode("latin-1")
+
+
+class _NoUser(Exception):
+    """The cookie of a request names nobody; the text is for who sent it."""
+
+
 @implementer(IResource)
 class Pages:
     """The root of the node's HTTP server; it looks at whole paths itself."""
 
     isLeaf = True
 
-    def __init__(self, gate: IGate, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, gate: IGate, entropy: Callable[[int], bytes], now: Callable[[], float]
+    ) -> None:
         self._gate = gate
         self._entropy = entropy
+        self._secrets = PageSecrets(entropy, now)
         folder = resources.files("zeromsg.web") / "static"
         self._static = {name: (folder / name).read_bytes() for name in _STATIC}
 
@@ -117,15 +138,42 @@ class Pages:
         if not origin:
             # Autobahn would not take an empty one.
             request.requestHeaders.removeHeader(b"origin")
-        keys = request.args.get(b"wrapper_key", [b""])
-        site = self._gate.site_of(keys[-1].decode("latin-1"))
-        if site is None:
+        opened = self._gate.opens(_argument(request, b"wrapper_key"))
+        if opened is None:
             return _refuse(request, 403, "The wrapper key is not known.")
-        resource = self._gate.upgrade(site)
+        site, user = opened
+        try:
+            named = self._user(request)
+        except _NoUser as problem:
+            return _refuse(request, 403, str(problem))
+        # The default user's key does for all users, as a multi-user ZeroNet
+        # node has one key for everybody; the key of another user is its own.
+        if user and named not in (None, user):
+            return _refuse(request, 403, "The wrapper key is another user's than the cookie names.")
+        user = named or user
+        trusted = self._secrets.belongs(_argument(request, b"page_secret"), site, user)
+        resource = self._gate.upgrade(site, user, trusted)
         if resource is None:
             return _refuse(request, 503, "There are too many clients.")
         result: bytes | int = resource.render(request)
         return result
+
+    def _user(self, request: Request) -> str | None:
+        """The user that a request's cookie names, None without one. Raises _NoUser."""
+        headers = request.requestHeaders.getRawHeaders(b"cookie", [])
+        try:
+            address = master_address(headers)
+        except ValueError as problem:
+            raise _NoUser(f"No user found: {problem}.") from None
+        if address is None:
+            return None
+        user = self._gate.user_of(address)
+        if user is None:
+            raise _NoUser(
+                "No user found: this node has no user of the master_address in the cookie. "
+                "It may be of another node at this address; without it you are the default user."
+            )
+        return user
 
     def _page(self, request: Request, host: str, parts: list[str]) -> bytes | int:
         if not parts:
@@ -194,14 +242,20 @@ class Pages:
             return _refuse(request, 403, "Prefetch not allowed to load wrapper")
         if _header(request, b"sec-fetch-dest") not in (None, "document"):
             return _refuse(request, 403, "Only a page of its own may load the wrapper")
-        key = self._gate.key_of(site)
+        try:
+            user = self._user(request) or ""
+        except _NoUser as problem:
+            return _refuse(request, 403, str(problem))
+        key = self._gate.key_of(site, user)
         if key is None:
             return _refuse(request, 404, "This node does not hold that site.")
         title = self._gate.title(site)
         nonce = base64.urlsafe_b64encode(self._entropy(18)).decode()
-        script = f'var wrapper_key = "{key}";'
+        secret = self._secrets.make(site, user)
+        script = f'var wrapper_key = "{key}"; var page_secret = "{secret}";'
         body = [
             Tag("header")(tags.h1(title), tags.p(tags.code(site), " ", tags.span(id="state"))),
+            tags.section(id="prompts", **{"aria-live": "assertive"}),
             Tag("main")(tags.ol(id="messages", **{"aria-live": "polite"})),
             tags.form(id="send")(
                 tags.label("Message (JSON or text) ", for_="message"),

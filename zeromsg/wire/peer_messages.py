@@ -26,6 +26,10 @@ TRACE_LIMIT = 32
 
 PEER_COUNT_LIMIT = 100
 
+FEATURES_LIMIT = 32
+FEATURE_LENGTH = 32
+"""Features of a neighbour that are looked at, and the characters of one."""
+
 _MESSAGE_KEYS = ("message", "site")
 
 
@@ -67,6 +71,8 @@ class Handshake:
     target_ip: the host as which the sender sees the receiver.
     onion: its own onion address without `.onion`, or None; proves nothing.
     extension: version of the zeromsg extension, 0 for other nodes.
+    tracker_connection: whether the connection is for announcing, and nothing else.
+    features: what the node does beyond that version, as far as names of features go.
     """
 
     peer_id: str
@@ -80,6 +86,8 @@ class Handshake:
     version: str = ZERONET_VERSION
     rev: int = ZERONET_REV
     extension: int = EXTENSION_VERSION
+    tracker_connection: bool = False
+    features: frozenset[str] = frozenset()
 
     def to_wire(self) -> dict[str, Any]:
         params: dict[str, Any] = {
@@ -94,10 +102,12 @@ class Handshake:
             "crypt_supported": list(self.crypt_supported),
             "crypt": self.crypt,
             "time": self.time,
-            EXTENSION: {"version": self.extension},
+            EXTENSION: {"version": self.extension, "features": sorted(self.features)},
         }
         if self.onion is not None:
             params["onion"] = self.onion
+        if self.tracker_connection:
+            params["tracker_connection"] = True
         return params
 
     @classmethod
@@ -123,6 +133,8 @@ class Handshake:
             version=_optional_text(params.get("version")),
             rev=_optional_integer(params.get("rev")),
             extension=_extension_version(params.get(EXTENSION)),
+            tracker_connection=params.get("tracker_connection") is True,
+            features=_features(params.get(EXTENSION)),
         )
 
 
@@ -140,6 +152,14 @@ def _optional_integer(value: object) -> int:
 def _extension_version(value: object) -> int:
     version = value.get("version") if isinstance(value, Mapping) else None
     return version if type(version) is int and version > 0 else 0
+
+
+def _features(value: object) -> frozenset[str]:
+    named = value.get("features") if isinstance(value, Mapping) else None
+    if not isinstance(named, list):
+        return frozenset()
+    short = (name for name in named[:FEATURES_LIMIT] if isinstance(name, str))
+    return frozenset(name for name in short if len(name) <= FEATURE_LENGTH)
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):

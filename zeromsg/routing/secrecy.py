@@ -1,0 +1,346 @@
+"""Sealing what clients send, and opening what is for them.
+
+A client reads with its user's key for the site and with the shared keys that
+it gave to its connection. Messages stay sealed in queues and histories; each
+client is shown what it can read itself.
+
+Garbage costs little: an entry for another key is told by its hint, and how
+many are tried beyond that is bounded for each site. One sealed body that comes
+again in another message is not opened: whoever sends it may only have found it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.interfaces import IReactorTime
+
+from zeromsg.crypto.keys import PrivateKey
+from zeromsg.crypto.sealed_message import MEMBER, open_message, read_message
+from zeromsg.crypto.sealing import BadSealing, Encrypted, IReader, Opened, OwnKey, SharedKey
+from zeromsg.crypto.shared_keys import check_text, group_key, is_random_key, shared_key
+from zeromsg.errors import BadKey, ClientError
+from zeromsg.interfaces import IClient, IUsers
+from zeromsg.policy.rate import Buckets
+from zeromsg.policy.site_state import Recent
+from zeromsg.wire import json_text
+
+KEYS_LIMIT = 16
+"""Shared keys of a connection."""
+
+SITE_KEYS_LIMIT = 1000
+"""Shared keys of all connections to a site: each costs a hint for each sealed message."""
+
+NAME_LIMIT = 64
+
+TRIED_BURST = 400.0
+TRIED_PER_SECOND = 200.0
+"""Decryptions of a site's messages, and separately hints that need a decryption's work."""
+
+OPENED_LIMIT = 10_000
+"""Messages of a site whose sealed part would be known again."""
+
+STRETCHING_LIMIT = 8
+"""Passphrases that may wait to be stretched."""
+
+MARK = f'"{MEMBER}": {{'
+"""What the text of an event has if anything in it is sealed. Within a text of JSON it
+cannot stand: there its quotes are escaped."""
+
+Heavy = Callable[[Callable[[], Any]], Deferred[Any]]
+"""Runs what would block for long, and gives its result."""
+
+
+@attrs.define
+class Counts:
+    """opened: messages, for whichever client. tried: decryptions. over_limit: not tried.
+    replayed: sealed parts that came again in another message."""
+
+    opened: int = 0
+    tried: int = 0
+    over_limit: int = 0
+    replayed: int = 0
+
+
+@attrs.frozen
+class _Held:
+    """A shared key of a connection. passphrase: then it is one of the client's site only."""
+
+    key: SharedKey
+    passphrase: bool
+
+
+@attrs.define
+class _Connection:
+    site: str
+    keys: dict[str, _Held] = attrs.field(factory=dict)
+    opens: bool = True
+    unnamed: int = 0
+
+
+class Secrecy:
+    """The keys of connections, and all reading of sealed messages."""
+
+    def __init__(self, *, users: IUsers, clock: IReactorTime, heavy: Heavy) -> None:
+        self._users = users
+        self._clock = clock
+        self._heavy = heavy
+        self._stretching = DeferredSemaphore(1)
+        self._connections: dict[IClient, _Connection] = {}
+        self._site_keys: dict[str, int] = {}
+        self._tries = Buckets(TRIED_BURST, TRIED_PER_SECOND)
+        self._hidden = Buckets(TRIED_BURST, TRIED_PER_SECOND)
+        self._opened: dict[str, Recent[str]] = {}
+        self.counts = Counts()
+
+    # Keys of connections
+
+    def _connection(self, client: IClient) -> _Connection:
+        found = self._connections.get(client)
+        if found is None:
+            found = self._connections[client] = _Connection(client.site)
+        return found
+
+    def closed(self, client: IClient) -> None:
+        """Forget the keys of a connection."""
+        connection = self._connections.pop(client, None)
+        if connection is not None:
+            self._count_keys(connection.site, -len(connection.keys))
+
+    def _count_keys(self, site: str, more: int) -> None:
+        count = self._site_keys.get(site, 0) + more
+        if count:
+            self._site_keys[site] = count
+        else:
+            self._site_keys.pop(site, None)
+
+    async def add_key(self, client: IClient, text: str, name: str | None) -> str:
+        """Give a connection a shared key; its name. Raises ClientError."""
+        connection = self._connection(client)
+        if name is None:
+            connection.unnamed += 1
+            name = f"key{connection.unnamed}"
+        if not 0 < len(name) <= NAME_LIMIT:
+            raise ClientError("invalid", f"a name has 1 to {NAME_LIMIT} characters")
+        key = await self._stretched(text, client.site)
+        if self._connections.get(client) is not connection:
+            raise ClientError("closed", "the connection is gone")
+        if name not in connection.keys:
+            if len(connection.keys) >= KEYS_LIMIT:
+                raise ClientError("too-big", f"a connection has at most {KEYS_LIMIT} keys")
+            if self._site_keys.get(client.site, 0) >= SITE_KEYS_LIMIT:
+                raise ClientError("too-big", f"a site has at most {SITE_KEYS_LIMIT} keys here")
+            self._count_keys(client.site, 1)
+        connection.keys[name] = _Held(key, not is_random_key(text))
+        return name
+
+    async def _stretched(self, text: str, site: str) -> SharedKey:
+        try:
+            if is_random_key(text):
+                return shared_key(text, site)
+            check_text(text)
+        except BadKey as problem:
+            raise ClientError("invalid", str(problem)) from None
+        if len(self._stretching.waiting) >= STRETCHING_LIMIT:
+            raise ClientError("too-fast", "too many passphrases wait")
+        key: SharedKey = await self._stretching.run(self._heavy, lambda: shared_key(text, site))
+        return key
+
+    def remove_key(self, client: IClient, name: str) -> None:
+        """Raises ClientError."""
+        connection = self._connection(client)
+        if connection.keys.pop(name, None) is None:
+            raise ClientError("invalid", f"this connection has no key {name[:NAME_LIMIT]}")
+        self._count_keys(client.site, -1)
+
+    def key_names(self, client: IClient) -> list[str]:
+        return list(self._connection(client).keys)
+
+    def set_opening(self, client: IClient, opens: bool) -> None:
+        """Whether incoming sealed messages are opened for a client."""
+        self._connection(client).opens = opens
+
+    def key_of(self, client: IClient, name: str, site: str) -> SharedKey:
+        """A shared key of a connection, for use on a site. Raises ClientError."""
+        held = self._connection(client).keys.get(name)
+        if held is None:
+            raise ClientError("invalid", f"this connection has no key {name[:NAME_LIMIT]}")
+        if held.passphrase and site != client.site:
+            raise ClientError("invalid", "a passphrase gives a key of this site only")
+        return held.key
+
+    def group_key(self, client: IClient, site: str, public_key: bytes) -> PrivateKey | None:
+        """The key to sign with for a group, if the connection holds the group's secret."""
+        connection = self._connections.get(client)
+        for held in connection.keys.values() if connection is not None else ():
+            if held.passphrase and site != client.site:
+                continue
+            key = group_key(held.key, site)
+            if key.public_key == public_key:
+                return key
+        return None
+
+    # Reading
+
+    def acts_for(self, client: IClient, user: str) -> bool:
+        """Whether a client is one of a user, by master address."""
+        found = self._users.get(client.user)
+        return found is not None and found.master_address == user
+
+    def view(self, event: str) -> "View | None":
+        """An event that is shown to each client as it can read it; None where nothing is sealed."""
+        if MARK not in event:
+            return None
+        values = json_text.load(event)
+        encrypted = _encrypted(values["message"])
+        return None if encrypted is None else View(self, values, encrypted)
+
+    def readable(self, client: IClient, event: str) -> str:
+        """An event as one client can read it."""
+        view = self.view(event)
+        return event if view is None else view.text_for(client)
+
+    def readable_values(
+        self, client: IClient, site: str, values: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """The same for an event or a reply with `message`, `signed_by` and `hash`, of a site."""
+        encrypted = _encrypted(values.get("message"))
+        if encrypted is None:
+            return values
+        return View(self, {**values, "site": site}, encrypted).values_for(client, values)
+
+    def readers_of(self, client: IClient) -> list[tuple[IReader, Mapping[str, Any]]]:
+        """What a client reads with, and what it is told of it."""
+        connection = self._connections.get(client)
+        found: list[tuple[IReader, Mapping[str, Any]]] = []
+        if connection is not None and not connection.opens:
+            return found
+        user = self._users.get(client.user)
+        if user is not None:
+            found += [(OwnKey(key), {"by": "auth"}) for key in user.reading_keys(client.site)]
+        for name, held in connection.keys.items() if connection is not None else ():
+            found.append((held.key, {"by": "key", "name": name}))
+        return found
+
+    def try_open(
+        self, values: Mapping[str, Any], encrypted: Encrypted, reader: IReader
+    ) -> Opened | None:
+        """Open a received message with one key, within the bounds."""
+        site: str = values["site"]
+        if encrypted.sender != values["signed_by"]:
+            return None
+        if encrypted.hidden and isinstance(reader, OwnKey) and not self._may(self._hidden, site):
+            return None
+        opened = open_message(
+            values["message"],
+            encrypted,
+            reader,
+            site=site,
+            allowed=lambda: self._may_try(site),
+        )
+        if opened is None:
+            return None
+        points = self._opened.setdefault(site, Recent(OPENED_LIMIT))
+        point, hash = encrypted.point.hex(), values["hash"]
+        if points.get(point) not in (None, hash):
+            self.counts.replayed += 1
+            return None
+        points.put(point, hash)
+        self.counts.opened += 1
+        return opened
+
+    def _may_try(self, site: str) -> bool:
+        allowed = self._may(self._tries, site)
+        self.counts.tried += allowed
+        return allowed
+
+    def _may(self, buckets: Buckets, site: str) -> bool:
+        now = self._clock.seconds()
+        if not buckets.allows(site, now):
+            self.counts.over_limit += 1
+            return False
+        buckets.spoke(site, now)
+        return True
+
+    # By hand
+
+    async def open_by_hand(
+        self, client: IClient, message: object, keys: Sequence[str] | None
+    ) -> dict[str, Any]:
+        """What `peerDecrypt` answers. keys: texts of shared keys or private keys in WIF.
+
+        Raises ClientError; that it cannot be opened, never why.
+        """
+        sealed = message if isinstance(message, dict) and MEMBER in message else {MEMBER: message}
+        try:
+            encrypted = read_message(sealed)
+        except BadSealing as problem:
+            raise ClientError("invalid", str(problem)) from None
+        assert encrypted is not None
+        readers = (
+            self.readers_of(client)
+            if keys is None
+            else [(await self._reader(text, client.site), {"by": "key"}) for text in keys]
+        )
+        for reader, how in readers:
+            opened = open_message(sealed, encrypted, reader, site=client.site)
+            if opened is not None:
+                return {"message": opened.value, "from": encrypted.sender, **how}
+        raise ClientError("denied", "this cannot be opened")
+
+    async def _reader(self, text: str, site: str) -> IReader:
+        try:
+            return OwnKey(PrivateKey.from_wif(text))
+        except BadKey:
+            return await self._stretched(text, site)
+
+
+class View:
+    """One sealed event, opened once for each key."""
+
+    def __init__(self, secrecy: Secrecy, values: Mapping[str, Any], encrypted: Encrypted) -> None:
+        self._secrecy = secrecy
+        self._values = values
+        self._encrypted = encrypted
+        self._opened: dict[IReader, Opened | None] = {}
+        # Many clients read with the same key: for those the text is made once.
+        self._texts: dict[tuple[int, str], str] = {}
+
+    def text_for(self, client: IClient) -> str:
+        """The parameters of the event as JSON."""
+        opened, how = self._read_by(client)
+        made = (id(opened), how.get("name", ""))
+        if made not in self._texts:
+            self._texts[made] = json_text.dump_compact(_shown(self._values, opened, how))
+        return self._texts[made]
+
+    def values_for(self, client: IClient, values: Mapping[str, Any]) -> dict[str, Any]:
+        """values: of the event, with `message` and `encrypted` as this client reads them."""
+        return _shown(values, *self._read_by(client))
+
+    def _read_by(self, client: IClient) -> tuple[Opened | None, Mapping[str, Any]]:
+        """What the client reads, and with what."""
+        for reader, how in self._secrecy.readers_of(client):
+            if reader not in self._opened:
+                self._opened[reader] = self._secrecy.try_open(self._values, self._encrypted, reader)
+            opened = self._opened[reader]
+            if opened is not None:
+                return opened, how
+        return None, {}
+
+
+def _shown(
+    values: Mapping[str, Any], opened: Opened | None, how: Mapping[str, Any]
+) -> dict[str, Any]:
+    if opened is None:
+        return {**values, MEMBER: {"opened": False}}
+    return {**values, "message": opened.value, MEMBER: {"opened": True, **how}}
+
+
+def _encrypted(message: object) -> Encrypted | None:
+    """The sealed part of a message; a member of that name may be anything else to a site."""
+    try:
+        return read_message(message)
+    except BadSealing:
+        return None
