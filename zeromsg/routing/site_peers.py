@@ -285,10 +285,6 @@ class SitePeers:
         for address in addresses:
             self.book.heard(site, address, source, self._wall(), teller)
 
-    def known(self, site: str) -> list[PeerAddress]:
-        """Addresses of the site's peers, those heard of last first."""
-        return self.book.known(site)
-
     def listed(self, site: str) -> list[dict[str, Any]]:
         """The site's peers for its clients: connected ones, known ones, neighbours' neighbours.
 
