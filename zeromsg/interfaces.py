@@ -53,6 +53,10 @@ class IPeerLink(Protocol):
     def features(self) -> Collection[str]:
         """Names of what it does beyond that version."""
 
+    @property
+    def announcing(self) -> bool:
+        """Whether it was opened to ask us as a tracker, and for nothing else."""
+
     def ask(self, cmd: str, params: Mapping[str, Any], timeout: float = ...) -> Deferred[Answer]:
         """Send a request. Fails with Unreachable when no answer comes."""
 

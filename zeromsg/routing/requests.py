@@ -21,6 +21,7 @@ from zeromsg.routing.carrying import Carrying
 from zeromsg.routing.inbound import Inbound
 from zeromsg.routing.joining import Joining
 from zeromsg.routing.site_peers import SitePeers
+from zeromsg.routing.tracker_server import TrackerServer
 from zeromsg.wire import names
 from zeromsg.wire.peer_messages import integer, octets, text
 
@@ -49,6 +50,7 @@ class Requests:
         blame: Blame,
         joining: Joining,
         carrying: Carrying,
+        tracker: TrackerServer | None,
         check_port: Callable[[IPeerLink, int], Deferred[bool]],
         changed: Callable[[str], None],
     ) -> None:
@@ -75,12 +77,19 @@ class Requests:
             names.SET_PIECEFIELDS: self._acknowledge,
             names.GET_TRACKERS: lambda link, params: {"trackers": []},
         }
+        if tracker is not None:
+            self._handlers[names.ANNOUNCE] = tracker.announce
 
     def opened(self, link: IPeerLink) -> None:
+        if link.announcing:
+            # It asks us as a tracker: our sites are none of its business.
+            return
         self._site_peers.opened(link)
         self._joining.opened(link)
 
     def closed(self, link: IPeerLink) -> None:
+        if link.announcing:
+            return
         self._site_peers.closed(link)
         self._joining.closed(link)
 

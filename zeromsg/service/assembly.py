@@ -40,6 +40,7 @@ from zeromsg.net.tls import load_certificate, tls_options
 from zeromsg.net.upnp import Upnp
 from zeromsg.service import config
 from zeromsg.service.config import Settings
+from zeromsg.service.discovery import Outside
 from zeromsg.service.node import Edges, Node
 from zeromsg.service.operator import operate
 from zeromsg.store.database import Database
@@ -120,7 +121,8 @@ class NodeService(Service):
         if settings.peers.tls:
             now = datetime.datetime.now(datetime.UTC)
             tls = tls_options(load_certificate(settings.data_dir / TLS_FILE, now))
-        dialer = Dialer(self._reactor, source_host(settings.peers.endpoint))
+        source = source_host(settings.peers.endpoint)
+        dialer = Dialer(self._reactor, source)
         return Edges(
             clock=self._reactor,
             wall=time.time,
@@ -129,6 +131,7 @@ class NodeService(Service):
             connector=dialer.endpoint_for,
             heavy=self._in_thread,
             tls=tls,
+            outside=Outside(self._reactor, source),
         )
 
     def _in_thread(self, work: Callable[[], Any]) -> Deferred[Any]:

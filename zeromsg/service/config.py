@@ -24,6 +24,7 @@ import platformdirs
 
 from zeromsg.errors import ConfigError
 from zeromsg.service.toml_lines import BARE_KEY, KeyPath, line_numbers
+from zeromsg.wire.trackers import Tracker, parse_tracker
 from zeromsg.wire.values import PeerAddress, is_site_address
 
 _Table = TypeVar("_Table", bound=attrs.AttrsInstance)
@@ -117,6 +118,15 @@ def _read_peer(value: Any, folder: Path) -> PeerAddress:
     return peer
 
 
+def _read_tracker(value: Any, folder: Path) -> Tracker:
+    if not isinstance(value, str):
+        raise _Unfit(value)
+    try:
+        return parse_tracker(value)
+    except ValueError as error:
+        raise _Unfit(value, str(error)) from None
+
+
 def _is_endpoint(text: str) -> bool:
     """Whether text looks like an endpoint string of Twisted.
 
@@ -150,6 +160,10 @@ _ENDPOINT_OR_NONE = _text(
 )
 _HOSTS = _list_of(_Kind("", _read_host), 'a list of host names without port, as ["zero.example"]')
 _PEERS = _list_of(_Kind("", _read_peer), 'a list of peers as ["192.0.2.1:26552"]')
+_TRACKERS = _list_of(
+    _Kind("", _read_tracker),
+    'a list of trackers as ["zero://192.0.2.1:26552", "udp://t.example:80"]',
+)
 _PATH = _Kind("a path", _read_path)
 _PATH_OR_NONE = _Kind(
     'a path, or ""', lambda value, folder: None if value == "" else _read_path(value, folder)
@@ -226,6 +240,18 @@ class PeerSettings:
     unsent_limit: int = attrs.field(
         default=8_388_608,
         metadata=_option(_BYTES, "Bytes that may wait for a peer that does not read."),
+    )
+    trackers: tuple[Tracker, ...] = attrs.field(
+        default=(),
+        metadata=_option(_TRACKERS, "Whom to tell of our sites, and to ask for their peers."),
+    )
+    serve_tracker: bool = attrs.field(
+        default=False,
+        metadata=_option(_SWITCH, "Be a zero:// tracker for other nodes."),
+    )
+    local_discovery: bool = attrs.field(
+        default=False,
+        metadata=_option(_SWITCH, "Find other nodes on the local network, by UDP broadcasts."),
     )
     outgoing: int = attrs.field(
         default=8,

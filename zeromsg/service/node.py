@@ -59,6 +59,7 @@ from zeromsg.routing.site_peers import SitePeers
 from zeromsg.routing.speaking import Speaking
 from zeromsg.service import peer_memory
 from zeromsg.service.config import Settings
+from zeromsg.service.discovery import Discovery, Outside
 from zeromsg.store.database import Ban, Database
 from zeromsg.store.sites import Sites
 from zeromsg.store.users import Users
@@ -92,7 +93,7 @@ class Edges:
     clock: seconds for timers. wall: Unix seconds. rng: picks peers.
     entropy: bytes nobody can guess. connector: to a peer's address.
     heavy: runs what would block for long. tls: options of `net.tls`, or None.
-    kinds: of addresses the connector reaches.
+    kinds: of addresses the connector reaches. outside: for what is no connection.
     """
 
     clock: IReactorTime
@@ -103,6 +104,7 @@ class Edges:
     heavy: Heavy
     tls: Any = None
     kinds: Collection[str] = ("ipv4", "ipv6")
+    outside: Outside = attrs.field(factory=Outside)
 
 
 class Node:
@@ -229,6 +231,25 @@ class Node:
             wall=edges.wall,
             raw_limit=settings.peers.raw_limit,
         )
+        self.discovery = Discovery(
+            settings.peers,
+            edges.outside,
+            site_peers=self.site_peers,
+            port_check=self.port_check,
+            sites=self.sites.addresses,
+            connector=edges.connector,
+            ours=self._handshake,
+            known=self.pool.named,
+            port=self._port,
+            peer_id=self.peer_id,
+            kinds=edges.kinds,
+            tls=edges.tls,
+            clock=edges.clock,
+            wall=edges.wall,
+            rng=edges.rng,
+            entropy=edges.entropy,
+            charge=self.blame.charge,
+        )
         self.requests = Requests(
             sites=self.sites,
             site_peers=self.site_peers,
@@ -236,6 +257,7 @@ class Node:
             blame=self.blame,
             joining=self.joining,
             carrying=carrying,
+            tracker=self.discovery.server,
             check_port=self._check_port,
             changed=self._site_changed,
         )
@@ -329,6 +351,7 @@ class Node:
                 self._know_key(address, user, key)
         self.delivery.restore(address)
         peer_memory.restore_peers(self.database, self.book, address)
+        self.discovery.site_added(address)
         if site.rules is None:
             self._log.info("{site}: {why}", site=address, why=site.rules_problem)
 
@@ -336,6 +359,7 @@ class Node:
         self.pool.start(self.requests, self.settings.peers.connect)
         self.site_peers.start()
         self.keeping.start()
+        self.discovery.start(self.requests)
         self.port_check.start()
         self.joining.start()
         self._saving.start(SAVE_SECONDS, now=False)
@@ -347,6 +371,7 @@ class Node:
                 loop.stop()
         self.joining.stop()
         self.port_check.stop()
+        self.discovery.stop()
         self.keeping.stop()
         self.site_peers.stop()
         self.pool.stop()
@@ -524,6 +549,7 @@ class Node:
             "peer_id": self.peer_id,
             "peer_port": self.peer_port,
             "port_opened": dict(self.port_check.all()),
+            **self.discovery.status(),
             "sites": [
                 {
                     "address": site.address,
