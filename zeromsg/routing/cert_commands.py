@@ -154,7 +154,7 @@ class CertCommands:
         ]
         if found is None or not clients:
             return
-        info = site_info(found, user, len(self._site_peers.members(site)))
+        info = site_info(found, user, len(self._site_peers.participants(site)))
         head = event_head(SET_SITE_INFO, dump_compact({**info, "event": ["cert_changed", domain]}))
         for client in clients:
             client.push(head)

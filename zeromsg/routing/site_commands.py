@@ -64,7 +64,7 @@ class SiteCommands:
 
     def _site_info(self, context: Context, file_status: str | None) -> Mapping[str, Any]:
         site = held(self._sites, context.site)
-        info = site_info(site, context.user, len(self._site_peers.members(context.site)))
+        info = site_info(site, context.user, len(self._site_peers.participants(context.site)))
         if file_status is not None and file_status in site.files():
             info["event"] = ["file_done", file_status]
         return info

@@ -117,6 +117,10 @@ class SitePeers:
         """Links of all peers that take part in the site, those without messages too."""
         return list(self._members.get(site, ()))
 
+    def deaf_count(self, site: str) -> int:
+        """How many peers that take part in the site do not know peer messages."""
+        return len(self.participants(site)) - len(self.members(site))
+
     def takes_part(self, site: str, link: IPeerLink) -> bool:
         return link in self._members.get(site, ())
 
@@ -153,9 +157,12 @@ class SitePeers:
         self.neighbours.closed(link)
         self.introducing.closed(link)
         now = self._wall()
+        heirs = self.introducing.of_node(link.declared)
         for site, members in self._members.items():
             if link in members:
                 del members[link]
+                for heir in heirs:
+                    self.introducing.meant_for(site, heir)
                 if link.address is not None:
                     self.book.seen(site, link.address, now)
 
