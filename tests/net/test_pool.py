@@ -398,6 +398,23 @@ def test_of_two_links_to_a_zeronet_node_the_one_that_we_dialled_is_kept(
         assert [link.dialled for link in one.links] == [True]
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_second_link_stays_where_the_first_one_is_lost_meanwhile(world, ours):
+    """A peer that comes again before the end of its old connection is noticed here."""
+    one, two = world.pool(2), world.pool(1)
+    if not ours:
+        foreign(two)
+    reach(world, one, two)
+    world.settle()
+    world.connect(PeerAddress("203.0.113.1", 9), PeerAddress("203.0.113.2", 26552), _Dialling(two))
+    world.settle()
+    assert len(one.links) == 2
+    next(link for link in one.links if link.dialled).drop("test")
+    world.run(5)
+    (left,) = one.links
+    assert left.open and not left.dialled and one.named("203.0.113.1:26552") is left
+
+
 def test_two_nodes_behind_one_address_are_two(world):
     """They declare the same port, and one of them alone can be reached there."""
     one, two = world.pool(1), foreign(world.pool(2))

@@ -590,11 +590,11 @@ def test_garbage_of_outsiders_dies_at_the_first_hop(club, stranger):
             good.append(params)
     for number in range(10):
         answer = peer.ask("peerBroadcast", peer.envelope(club.site, "garbage", nonce=str(number)))
-        assert answer == {"error": "Not signed with the key of the group"}
+        assert answer == {"warning": "Not signed with the key of the group"}
     # Nor does a member's message pass under another number.
     for params in good:
         answer = peer.ask("peerBroadcast", {**params, "nonce": "77"})
-        assert answer == {"error": "Not signed with the key of the group"}
+        assert answer == {"warning": "Not signed with the key of the group"}
     assert [event["message"] for event in club.bob.received()] == ["x"]
     assert club.net.nodes[1].node.inbound.counters.refused["group"] >= 10
     assert club.net.nodes[2].node.inbound.counters.refused == {}

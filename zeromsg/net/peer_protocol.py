@@ -219,9 +219,9 @@ class PeerProtocol(TwistedProtocol):
         self._transport.loseConnection()
         self._later(_FLUSH_SECONDS, self._transport.abortConnection)
 
-    def retire(self, seconds: float, reason: str) -> None:
-        """Close after a while."""
-        self._later(seconds, lambda: self.drop(reason))
+    def retire(self, seconds: float, reason: str, needless: Callable[[], bool]) -> None:
+        """Close after a while, if it is still needless then."""
+        self._later(seconds, lambda: self.drop(reason) if needless() else None)
 
     # What the pool's clock asks.
 

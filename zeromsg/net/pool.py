@@ -382,7 +382,7 @@ class Pool:
             keep, spare = ours, theirs
         self._by_address[address] = keep
         # Not at once: what either side asked on it before it knew is still answered.
-        spare.retire(SPARE_SECONDS, "there is another connection to it")
+        spare.retire(SPARE_SECONDS, "there is another connection to it", lambda: keep.open)
 
     @staticmethod
     def _same_peer(link: PeerProtocol, other: PeerProtocol) -> bool:
