@@ -16,6 +16,7 @@ from zeromsg.crypto.keys import PrivateKey
 from zeromsg.policy.rules import Rules
 from zeromsg.wire.client_messages import Answer as ClientAnswer
 from zeromsg.wire.client_messages import Call
+from zeromsg.wire.trackers import Announcement, Found, Tracker
 from zeromsg.wire.values import PeerAddress
 
 Answer = Mapping[str, Any]
@@ -90,6 +91,19 @@ class IPeers(Protocol):
 
     def named(self, name: str) -> IPeerLink | None:
         """The open link that clients know by this name."""
+
+
+class ITrackers(Protocol):
+    """Trackers of every kind, asked in one way."""
+
+    def refusal(self, tracker: Tracker) -> str:
+        """Why this node does not ask such a tracker at all, or ""."""
+
+    async def announce(self, tracker: Tracker, announcement: Announcement) -> Found:
+        """Announce sites and ask for their peers; ends within two minutes.
+
+        Raises Unreachable (TrackerRefused with the tracker's reason), TheirMistake.
+        """
 
 
 class ISite(Protocol):

@@ -143,3 +143,13 @@ def test_buckets_take_bounded_memory(capacity):
     for number in range(20):
         buckets.spoke(str(number), 0.0)
     assert sum(not buckets.allows(str(number), 0.0) for number in range(20)) == capacity
+
+
+def test_what_is_larger_costs_more():
+    buckets = Buckets(burst=10, per_second=1)
+    assert buckets.allows("a", 0.0, 10)
+    assert not buckets.allows("a", 0.0, 11)
+    buckets.spoke("a", 0.0, 8)
+    assert buckets.allows("a", 0.0, 2)
+    assert not buckets.allows("a", 0.0, 3)
+    assert buckets.allows("a", 1.0, 3)

@@ -105,6 +105,7 @@ def test_recorded_handshakes_are_understood(params):
         version="0.7.2",
         rev=4555,
         extension=0,
+        tracker_connection=params.get("tracker_connection", False),
     )
     again = {**greeting.to_wire(), **params}
     assert {key: again[key] for key in greeting.to_wire()} == greeting.to_wire()

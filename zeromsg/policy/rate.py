@@ -40,13 +40,13 @@ class Buckets:
         # Tokens left, and when that was true.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def allows(self, sender: str, now: float) -> bool:
-        """Whether the sender has a whole token. Changes nothing."""
-        return self._tokens(sender, now) >= 1.0
+    def allows(self, sender: str, now: float, tokens: float = 1.0) -> bool:
+        """Whether the sender has a whole token, or as many. Changes nothing."""
+        return self._tokens(sender, now) >= tokens
 
-    def spoke(self, sender: str, now: float) -> None:
-        """The sender's message was let through: it costs a token."""
-        self._buckets[sender] = (self._tokens(sender, now) - 1.0, now)
+    def spoke(self, sender: str, now: float, tokens: float = 1.0) -> None:
+        """The sender's message was let through: it costs a token, or as many."""
+        self._buckets[sender] = (self._tokens(sender, now) - tokens, now)
         self._buckets.move_to_end(sender)
         if len(self._buckets) > self._capacity:
             self._buckets.popitem(last=False)

@@ -67,6 +67,7 @@ class Handshake:
     target_ip: the host as which the sender sees the receiver.
     onion: its own onion address without `.onion`, or None; proves nothing.
     extension: version of the zeromsg extension, 0 for other nodes.
+    tracker_connection: whether the connection is for announcing, and nothing else.
     """
 
     peer_id: str
@@ -80,6 +81,7 @@ class Handshake:
     version: str = ZERONET_VERSION
     rev: int = ZERONET_REV
     extension: int = EXTENSION_VERSION
+    tracker_connection: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         params: dict[str, Any] = {
@@ -98,6 +100,8 @@ class Handshake:
         }
         if self.onion is not None:
             params["onion"] = self.onion
+        if self.tracker_connection:
+            params["tracker_connection"] = True
         return params
 
     @classmethod
@@ -123,6 +127,7 @@ class Handshake:
             version=_optional_text(params.get("version")),
             rev=_optional_integer(params.get("rev")),
             extension=_extension_version(params.get(EXTENSION)),
+            tracker_connection=params.get("tracker_connection") is True,
         )
 
 

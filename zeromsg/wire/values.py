@@ -215,10 +215,10 @@ def is_site_address(text: object) -> bool:
 
 
 def site_sha256(address: str) -> bytes:
-    """What zero:// trackers know a site by: 32 bytes."""
+    """What zero:// trackers and local discovery know a site by: 32 bytes."""
     return hashlib.sha256(address.encode("ascii")).digest()
 
 
 def site_sha1(address: str) -> bytes:
-    """What BitTorrent trackers and local discovery know a site by: 20 bytes."""
+    """What BitTorrent trackers know a site by: 20 bytes."""
     return hashlib.sha1(address.encode("ascii"), usedforsecurity=False).digest()
