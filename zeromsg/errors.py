@@ -30,6 +30,10 @@ class Unreachable(ZeromsgError):
     """A peer could not be asked, or did not answer in time."""
 
 
+class NotTried(Unreachable):
+    """A peer was not even dialled, for a reason that lies here: it says nothing of the peer."""
+
+
 class ClientError(ZeromsgError):
     """A refusal that a client is told: `{"error": "<code>: <sentence>"}`.
 

@@ -34,12 +34,24 @@ class IPeerLink(Protocol):
         """Where the peer can be dialled, as far as known; None for closed ports."""
 
     @property
+    def declared(self) -> PeerAddress:
+        """Its host with the port it says it listens on, open or not: the name of a node."""
+
+    @property
+    def dialled(self) -> bool:
+        """Whether this node opened the connection, so that the address is proven."""
+
+    @property
     def identity(self) -> str:
         """What of it is proven; points, rates and bans belong to this."""
 
     @property
     def extension(self) -> int:
         """Version of the zeromsg extension it speaks, 0 for ZeroNet nodes."""
+
+    @property
+    def features(self) -> Collection[str]:
+        """Names of what it does beyond that version."""
 
     def ask(self, cmd: str, params: Mapping[str, Any], timeout: float = ...) -> Deferred[Answer]:
         """Send a request. Fails with Unreachable when no answer comes."""
@@ -87,7 +99,13 @@ class IPeers(Protocol):
         """All open links."""
 
     def link_to(self, address: PeerAddress) -> Deferred[IPeerLink]:
-        """An open link to this address, dialled if need be. Fails with Unreachable."""
+        """An open link to this address, dialled if need be.
+
+        Fails with Unreachable, or NotTried if it was not dialled for a reason of ours.
+        """
+
+    def is_us(self, address: PeerAddress) -> bool:
+        """Whether dialling this address was found to end at this node itself."""
 
     def named(self, name: str) -> IPeerLink | None:
         """The open link that clients know by this name."""

@@ -34,6 +34,8 @@ def test_version():
         ("send",),
         ("listen",),
         ("status",),
+        ("peers",),
+        ("site", "peers"),
     ],
 )
 def test_help_of_every_command(command):
@@ -58,6 +60,7 @@ def test_help_of_every_command(command):
         (("broadcast", SITE, "hi", "--node", "here"), "expected the URL of a node"),
         (("broadcast", SITE, "hi", "--node", "http://[::1"), "expected the URL of a node"),
         (("broadcast", SITE, "hi", "--node", "http://h:99999"), "expected the URL of a node"),
+        (("peers", "1NoSite"), "'1NoSite' is no address of a site."),
         (("send", SITE, "127.0.0.1:port", "hi"), "'127.0.0.1:port' is no peer"),
         (("listen", SITE, "--verdict", "maybe"), "'maybe' is not one of"),
         (("listen", SITE, "--seconds", "soon"), "'soon' is no number of seconds"),

@@ -132,7 +132,7 @@ def test_a_fault_of_ours_is_one_line(monkeypatch):
     def broken(*arguments: object) -> None:
         raise KeyError("here")
 
-    monkeypatch.setattr(module, "settings_of", broken)
+    monkeypatch.setattr(module, "Desk", broken)
     result = CliRunner().invoke(main, ["site", "new", "x"])
     assert result.exit_code == 1
     assert "this is a fault of zeromsg, please report it: KeyError in broken" in result.stderr

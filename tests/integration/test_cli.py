@@ -346,7 +346,7 @@ def test_an_unknown_key_stops_the_start(new_node):
     node = new_node(settings={"peers.tsl": True})
     node.launch()
     assert node.wait() == 2
-    assert node.log == f"Error: {node.config} line 7: peers.tsl: unknown key; did you mean tls?\n"
+    assert node.log == f"Error: {node.config} line 8: peers.tsl: unknown key; did you mean tls?\n"
 
 
 def test_a_site_that_cannot_be_served_stops_the_start(new_node, site, tmp_path):

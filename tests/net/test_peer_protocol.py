@@ -650,7 +650,7 @@ def test_any_chunks_leave_an_open_link_or_none(link, errors, chunks, dialled):
     [
         (IPv4Address("TCP", "203.0.113.9", 5), "203.0.113.9:5"),
         (IPv6Address("TCP", "2001:db8::1", 5), "[2001:db8::1]:5"),
-        (IPv6Address("TCP", "::ffff:203.0.113.9", 5), "[::ffff:203.0.113.9]:5"),
+        (IPv6Address("TCP", "::ffff:203.0.113.9", 5), "203.0.113.9:5"),
         (IPv6Address("TCP", "fe80::1%eth0", 5), "[fe80::1]:5"),
         (UNIXAddress("/run/peer.sock"), "0.0.0.0:0"),
         (None, "0.0.0.0:0"),

@@ -8,7 +8,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import DNSLookupError, TimeoutError
 
-from zeromsg.errors import Unreachable
+from zeromsg.errors import NotTried, Unreachable
 from zeromsg.net import pool as pool_module
 from zeromsg.net.peer_protocol import Limits
 from zeromsg.net.pool import PeerFactory
@@ -139,6 +139,69 @@ def test_a_banned_peer_is_not_dialled(world):
     found = reach(world, one, two)
     assert str(found[0]) == "that peer is banned"
     assert world.attempts == []
+
+
+def test_what_was_not_dialled_says_nothing_of_the_peer(world, monkeypatch):
+    monkeypatch.setattr(pool_module, "DIALS_LIMIT", 1)
+    one = world.pool(1)
+    targets = [PeerAddress(f"203.0.113.{n}", 5) for n in (50, 51)]
+    world.deaf.update(targets)
+    tried, not_tried = (reach(world, one, target) for target in targets)
+    world.run(11)
+    assert not isinstance(tried[0], NotTried) and isinstance(not_tried[0], NotTried)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "number"),
+    [
+        (["203.0.113.99"], 6),
+        # Nodes of a test network share this one.
+        (["127.0.0.1"], 12),
+        (["203.0.113.98", "203.0.113.99"], 12),
+    ],
+)
+def test_a_host_is_dialled_six_times_in_fifteen_seconds(world, clock, hosts, number):
+    one = world.pool(1)
+    targets = [PeerAddress(host, port) for port in (5, 6) for host in hosts]
+    for _ in range(20):
+        found = [reach(world, one, target) for target in targets]
+        clock.advance(0.1)
+    assert len(world.attempts) == number
+    assert all("too often" in str(result[0]) for result in found)
+    clock.advance(13.1)
+    assert reach(world, one, targets[0]) and len(world.attempts) == number + 1
+
+
+def test_the_second_try_without_tls_counts_too(world, pem, clock):
+    one, two = world.pool(1, tls_options(pem)), world.pool(2)
+    for _ in range(5):
+        one._plain.clear()
+        reach(world, one, two)
+        world.run(2)
+        for link in list(one.links):
+            link.drop("test")
+        world.settle()
+    assert len(world.attempts) <= 6
+
+
+def test_addresses_of_ones_own_are_remembered_within_bounds(world, monkeypatch):
+    monkeypatch.setattr(pool_module, "OURSELVES_LIMIT", 2)
+    one = world.pool(1)
+    addresses = [PeerAddress(f"203.0.113.{n}", 26552) for n in (200, 201, 202)]
+    for address in addresses:
+        world.accepts[address] = one.accept
+        reach(world, one, address)
+        world.settle()
+    assert [one.is_us(address) for address in addresses] == [False, True, True]
+
+
+def test_what_is_remembered_of_dials_is_bounded(world, monkeypatch):
+    monkeypatch.setattr(pool_module, "DIALLED_LIMIT", 3)
+    one = world.pool(1)
+    for number in range(50, 60):
+        reach(world, one, PeerAddress(f"203.0.113.{number}", 5))
+        world.settle()
+    assert len(one._dialled) == 3
 
 
 def test_oneself_is_dialled_once(world):

@@ -3,7 +3,9 @@
 import pytest
 
 from zeromsg.crypto.keys import PrivateKey
-from zeromsg.routing import replies, site_peers
+from zeromsg.policy import capability
+from zeromsg.policy.peer_book import Source
+from zeromsg.routing import replies
 from zeromsg.wire.values import PeerAddress
 
 KEY = PrivateKey(b"\x21" * 32)
@@ -170,7 +172,7 @@ def test_peers_that_are_known_but_not_connected_are_dialled(network, host_for):
     net, site = mesh(network, 1)
     address = PeerAddress("203.0.113.9", 7)
     listening = host_for(net, address)
-    net.nodes[0].node.site_peers._remember(site, address)
+    net.nodes[0].node.site_peers.found(site, [address], Source.PEX, "t")
     net.client(0, site).call("peerBroadcast", {"message": "x"})
     net.advance(2)
     assert [one.broadcasts() for one in listening.strangers] == [["x"]]
@@ -179,8 +181,8 @@ def test_peers_that_are_known_but_not_connected_are_dialled(network, host_for):
 def test_no_more_are_dialled_than_peer_count_lacks(network, host_for):
     net, site = mesh(network, 2)
     listening = [host_for(net, PeerAddress(f"203.0.113.{n}", 7)) for n in range(1, 9)]
-    for n in range(1, 9):
-        net.nodes[0].node.site_peers._remember(site, PeerAddress(f"203.0.113.{n}", 7))
+    addresses = [PeerAddress(f"203.0.113.{n}", 7) for n in range(1, 9)]
+    net.nodes[0].node.site_peers.found(site, addresses, Source.PEX, "t")
     net.client(0, site).call("peerBroadcast", {"message": "x", "peer_count": 4})
     net.advance(2)
     assert sum(bool(one.strangers) for one in listening) == 3
@@ -189,7 +191,7 @@ def test_no_more_are_dialled_than_peer_count_lacks(network, host_for):
 def test_a_peer_that_does_not_know_peer_messages_gets_one_and_no_more(
     network, stranger, monkeypatch
 ):
-    monkeypatch.setattr(site_peers, "DEAF_SECONDS", 600.0)  # a day is long on a fake clock, too
+    monkeypatch.setattr(capability, "DEAF_SECONDS", 600.0)  # a day is long on a fake clock, too
     net, site = mesh(network, 1)
     one = stranger(net)
     one.respond = lambda cmd, params: {"error": f"Unknown command: {cmd}"}
@@ -381,7 +383,7 @@ def test_dead_peers_have_their_entries(network, stranger):
     other.answers["q"] = "a"
     dying = stranger(net, port=7)
     dying.respond = lambda cmd, params: dying.close()
-    net.nodes[0].node.site_peers._remember(site, PeerAddress("203.0.113.77", 7))
+    net.nodes[0].node.site_peers.found(site, [PeerAddress("203.0.113.77", 7)], Source.PEX, "t")
     net.stop(2)
     got = results(
         sender.call("peerBroadcast", {"message": "q", "broadcast": False, "peer_count": 9})

@@ -2,6 +2,7 @@
 
 import pytest
 
+from zeromsg.policy.peer_book import Source
 from zeromsg.wire.values import PeerAddress
 
 
@@ -70,7 +71,7 @@ def test_a_relay_dials_nobody(network, stranger, host_for):
     net = network(1)
     site = net.site()
     listening = host_for(net, PeerAddress("203.0.113.50", 5))
-    net.nodes[0].node.site_peers._remember(site, PeerAddress("203.0.113.50", 5))
+    net.nodes[0].node.site_peers.found(site, [PeerAddress("203.0.113.50", 5)], Source.PEX, "t")
     one = stranger(net)
     one.ask("peerBroadcast", one.envelope(site, "x"))
     net.advance(5)
@@ -94,28 +95,30 @@ def test_peers_that_vanish_harm_nobody(network, stranger, errors):
 def test_what_peers_answer_to_a_broadcast_is_not_believed(network, stranger):
     net = network(1)
     site = net.site()
-    for number, answer in enumerate(
-        [
-            {"error": ["Unknown command: x"]},
-            {"error": 5},
-            {"error": None},
-            {},
-            {"ok": {}},
-            {"to": 1},
-        ]
-    ):
-        one = stranger(
+    answers = [
+        {"error": ["Unknown command: x"]},
+        {"error": 5},
+        {"error": None},
+        {},
+        {"ok": {}},
+        # An answer to another request: of this peer nothing is known yet.
+        {"to": 1},
+    ]
+    strangers = [
+        stranger(
             net,
             host=f"203.0.113.{number + 1}",
             respond=lambda cmd, params, answer=answer: (
                 dict(answer) if cmd == "peerBroadcast" else {"peers": []}
             ),
         )
+        for number, answer in enumerate(answers)
+    ]
     sender = net.client(0, site)
     for message in (1, 2):
         sender.call("peerBroadcast", {"message": message})
         net.advance(1)
-    assert one.broadcasts() == [1, 2]
+    assert [one.broadcasts() for one in strangers] == [*[[1, 2]] * 5, [1]]
 
 
 def test_messages_overtake_nobody(network):

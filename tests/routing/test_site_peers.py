@@ -3,7 +3,9 @@
 import msgpack
 import pytest
 
-from zeromsg.routing.site_peers import KNOWN_LIMIT, PEX_LIMIT
+from zeromsg.policy.peer_book import RANGE_SHARE, TELLER_SHARE, Source
+from zeromsg.routing.site_peers import ANSWER_BURST, PEX_LIMIT
+from zeromsg.service.config import PeerSettings
 from zeromsg.wire.values import PeerAddress, pack_address
 
 ONION = "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion"
@@ -184,15 +186,22 @@ def test_what_is_learnt_is_bounded(network, stranger):
     net = network(1)
     site = net.site()
     one = stranger(net)
-    peers = [f"203.0.{n // 200}.{n % 200 + 1}:9" for n in range(600)]
+    peers = [f"{30 + n % 100}.{n // 100}.0.1:9" for n in range(600)]
     for start in range(0, 600, 100):
         pex(one, site, peers[start : start + 100])
-    found = known(net, 0, site)
-    assert len(found) == KNOWN_LIMIT
-    # Fifty of each message, the last heard of first.
-    assert found[0] == peers[500 + PEX_LIMIT - 1]
-    assert pex(one, site, need=10_000)["peers"] != []
+    # Fifty of each message, and only so many of one host in a short time.
+    assert peers[349] in known(net, 0, site) and peers[449] not in known(net, 0, site)
+    assert len(known(net, 0, site)) == TELLER_SHARE
     assert len(pex(one, site, need=10_000)["peers"]) == PEX_LIMIT
+
+
+def test_one_range_of_addresses_has_its_share_whoever_names_it(network, stranger):
+    net = network(1)
+    site = net.site()
+    for number in range(5):
+        one = stranger(net, host=f"{50 + number}.0.0.1")
+        pex(one, site, [f"203.0.{number}.{n + 1}:9" for n in range(50)])
+    assert len(known(net, 0, site)) == RANGE_SHARE
 
 
 @pytest.mark.parametrize(
@@ -286,6 +295,118 @@ def test_the_list_for_clients(network, stranger):
     connected = {"connected": True, "capable": True, "last_seen": net.wall()}
     assert client.ask("peerList") == [
         {"ip": net.nodes[1].name, **connected},
-        {"ip": "203.0.113.9:40000", **connected},
+        {"ip": "203.0.113.9:40000", **connected, "capable": None},
         {"ip": "203.0.113.50:5", "connected": False, "capable": None, "last_seen": None},
     ]
+    one.respond = lambda cmd, params: {"error": f"Unknown command: {cmd}"}
+    client.call("peerBroadcast", {"message": "x"})
+    net.advance(1)
+    entries = {entry["ip"]: entry for entry in client.ask("peerList")}
+    assert entries["203.0.113.9:40000"]["capable"] is False
+    # Who was connected is remembered as such.
+    net.stop(1)
+    net.advance(5)
+    gone = {entry["ip"]: entry for entry in client.ask("peerList")}[net.nodes[1].name]
+    assert (gone["connected"], gone["capable"]) == (False, True)
+    assert net.wall() - 10 < gone["last_seen"] < net.wall()
+
+
+def test_a_zeronet_node_is_asked_about_the_sites_it_is_known_for(network, host_for):
+    """Each other site would cost five points there."""
+    net = network(1)
+    sites = [net.site() for _ in range(4)]
+    address = PeerAddress("203.0.113.50", 5)
+    listening = host_for(net, address)
+    node = net.nodes[0].node
+    node.site_peers.found(sites[2], [address], Source.TRACKER, "tracker")
+    node.pool.link_to(address)
+    net.advance(1)
+    (one,) = listening.strangers
+    assert [params["site"] for params in one.asked("pex")] == [sites[2]]
+    # It asks about another: now we take part in that with it, too.
+    pex(one, sites[1])
+    net.advance(1)
+    assert [params["site"] for params in one.asked("pex")] == [sites[2], sites[1]]
+    net.advance(20 * 60)
+    assert {params["site"] for params in one.asked("pex")} == {sites[1], sites[2]}
+
+
+def test_a_zeromsg_node_is_asked_about_all(network, host_for):
+    net = network(1)
+    sites = [net.site() for _ in range(4)]
+    address = PeerAddress("203.0.113.50", 5)
+    listening = host_for(net, address, zeromsg={"version": 1, "features": []})
+    node = net.nodes[0].node
+    node.site_peers.found(sites[2], [address], Source.TRACKER, "tracker")
+    node.pool.link_to(address)
+    net.advance(1)
+    assert [params["site"] for params in listening.strangers[0].asked("pex")] == sites
+
+
+def test_we_name_at_most_five_connected_peers(network, stranger):
+    net = network(1)
+    site = net.site()
+    for number in range(9):
+        pex(stranger(net, host=f"{60 + number}.0.0.1", port=7), site)
+    late = stranger(net, host="203.0.113.200", port=9)
+    (asked,) = late.asked("pex")
+    assert len(asked["peers"]) == 5 and "peers_ipv6" not in asked and "carries" not in asked
+
+
+def test_private_addresses_are_passed_on_within_private_networks_alone(network, stranger):
+    net = network(1, peers=PeerSettings(outgoing=0, allow_private=True))
+    site = net.site()
+    stranger(net, host="127.0.0.8", port=7)
+    near, far = stranger(net, host="127.0.0.9"), stranger(net, host="203.0.113.9")
+    assert pex(near, site)["peers"] == [pack_address(PeerAddress("127.0.0.8", 7))]
+    assert pex(far, site)["peers"] == []
+
+
+def test_a_handshake_with_our_own_id_blackens_nobody(network, stranger):
+    """ZeroNet nodes put the address that such a handshake declares on a list of their own."""
+    net = network(2)
+    site = net.site()
+    node = net.nodes[0].node
+    honest = net.nodes[1].address
+    stranger(net, peer_id=node.peer_id, port=honest.port, target_ip=honest.host)
+    net.advance(2)
+    assert [link.name for link in node.pool.links] == []
+    assert not node.pool.is_us(honest) and not node.pool.is_us(PeerAddress("203.0.113.9", 26552))
+    net.connect(0, 1)
+    net.advance(2)
+    assert len(node.pool.links) == 1
+    assert node.site_peers.book.known(site) == [honest]
+
+
+def test_who_answers_with_our_own_id_loses_its_own_address_only(network, host_for):
+    net = network(2)
+    site = net.site()
+    node = net.nodes[0].node
+    liar = PeerAddress("203.0.113.50", 5)
+    host_for(net, liar, peer_id=node.peer_id, target_ip=net.nodes[1].address.host)
+    node.site_peers.found(site, [liar], Source.PEX, "203.0.113.60")
+    node.keeping.dial(liar).addErrback(lambda failure: None)
+    net.advance(5)
+    assert node.pool.is_us(liar) and not node.pool.is_us(net.nodes[1].address)
+    assert node.book.known(site) == []
+
+
+def test_a_host_with_many_ports_is_one_of_many(network, stranger):
+    """A peer that claims to be everybody: six connections, each with another port."""
+    net = network(1)
+    site = net.site()
+    for number in range(6):
+        pex(stranger(net, port=number + 1, source_port=40001 + number), site)
+    assert len([name for name in known(net, 0, site) if name.startswith("203.0.113.9:")]) == 4
+    assert stranger(net, port=9, source_port=40009) is None
+
+
+def test_a_flood_of_questions_is_answered_from_the_connected_peers(network, stranger):
+    net = network(1)
+    site = net.site()
+    pex(stranger(net, host="50.0.0.1", port=7), site, ["60.0.0.1:5"])
+    one = stranger(net)
+    answers = [len(pex(one, site)["peers"]) for _ in range(30)]
+    assert answers[:ANSWER_BURST] == [2] * ANSWER_BURST and answers[-1] == 1
+    net.advance(10)
+    assert len(pex(one, site)["peers"]) == 2

@@ -56,7 +56,9 @@ def test_nothing_gives_the_defaults():
 def test_the_defaults_are_the_documented_ones():
     settings = Settings()
     assert settings.ui == UiSettings("tcp:43110:interface=127.0.0.1", (), 2000, 10485760, 4194304)
-    assert settings.peers == PeerSettings("tcp:26552", (), 500, True, 65536, 10_000, 8388608)
+    assert settings.peers == PeerSettings(
+        "tcp:26552", (), 500, True, 65536, 10_000, 8388608, 8, False, True, False
+    )
     assert settings.log == LogSettings("text", "info")
     assert settings.users == UserSettings(None)
     assert settings.sites == ()
@@ -85,6 +87,10 @@ def test_every_key_is_read():
         raw_limit = 512
         requests_in_flight = 9
         unsent_limit = 8192
+        outgoing = 3
+        allow_private = true
+        relay_sends = false
+        map_port = true
         [log]
         format = "json"
         level = "debug"
@@ -109,6 +115,10 @@ def test_every_key_is_read():
             512,
             9,
             8192,
+            3,
+            True,
+            False,
+            True,
         ),
         LogSettings("json", "debug"),
         UserSettings(FOLDER / "secret"),
@@ -449,7 +459,7 @@ def test_the_example_has_every_key_and_no_other():
 
 def test_describe_gives_key_default_and_help():
     options = {option.key: option for option in describe()}
-    assert len(options) == len(describe()) == 19
+    assert len(options) == len(describe()) == 23
     assert options["peers.tls"].default == "true"
     assert options["ui.hosts"].default == "[]"
     assert options["ui.endpoint"].default == '"tcp:43110:interface=127.0.0.1"'

@@ -6,9 +6,13 @@ import pytest
 
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.errors import ClientError
+from zeromsg.policy.capability import Evidence
+from zeromsg.policy.peer_book import Source
 from zeromsg.policy.scoring import BAN_SECONDS, LONGEST_BAN
 from zeromsg.service.operator import operate
 from zeromsg.testing import Network
+from zeromsg.testing.network import EPOCH
+from zeromsg.wire.values import PeerAddress
 
 HOST = "203.0.113.9"
 
@@ -157,3 +161,49 @@ def test_user_ids_are_listed_and_settled(net, ask):
     assert len(ask("identities", site=site)["identities"]) == 1
     assert refused(ask, "identity_keep", **kept).startswith("invalid: ")
     assert refused(ask, "identities").startswith("invalid: ")
+
+
+def test_peers_of_a_site(net, ask):
+    site, other = net.site(), net.site()
+    net.connect_all()
+    node = net.nodes[1].node
+    told = PeerAddress("203.0.113.50", 5)
+    node.site_peers.found(site, [told], Source.TRACKER, "a tracker")
+    node.capabilities.learn(told, Evidence.UNKNOWN, net.wall())
+    node.book.failed(told, net.rng, net.wall())
+    net.advance(100)
+    connected, heard = ask("peers", site=site)["peers"]
+    assert connected["peer"] == net.nodes[0].name and connected["site"] == site
+    assert (connected["connected"], connected["capable"]) == (True, True)
+    assert connected["how"] == "handshake" and connected["last_seen"] == net.wall()
+    assert set(connected["sources"]) & {"connected", "asked-us"}
+    assert heard == {
+        "site": site,
+        "peer": str(told),
+        "connected": False,
+        "capable": False,
+        "how": "answered-unknown",
+        "sources": {"tracker": [EPOCH + 2, EPOCH + 2]},
+        "since": EPOCH + 2,
+        "last_seen": None,
+        "told_by": "a tracker",
+        "successes": 0,
+        "failures": 1,
+        "retry_at": heard["retry_at"],
+    }
+    assert EPOCH < heard["retry_at"] < EPOCH + 20
+    assert {entry["site"] for entry in ask("peers")["peers"]} == {site, other}
+    assert refused(ask, "peers", site="1HeLLo4uzjaLetFx6NH3PMwFP3qbRbTf3D").startswith(
+        "unsupported: "
+    )
+    assert refused(ask, "peers", site=5).startswith("invalid: ")
+
+
+def test_a_peer_with_a_closed_port_is_shown_too():
+    with Network(nodes=2, seed=1, closed=[0]) as net:
+        site = net.site()
+        net.connect(0, 1)
+        net.advance(2)
+        (entry,) = operate(net.nodes[1].node, "peers", {"site": site})["peers"]
+        assert entry["connected"] and entry["capable"] and entry["since"] is None
+        assert entry["sources"] == {} and entry["peer"].startswith("198.18.0.1:")

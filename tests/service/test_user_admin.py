@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from zeromsg.crypto.cert import Certificate
+from zeromsg.crypto.keys import PrivateKey
 from zeromsg.errors import ClientError, ConfigError
 from zeromsg.service.assembly import (
     FolderInUse,
@@ -189,6 +190,15 @@ def test_refusals_about_certificates(net, ask):
 
 
 # Keys and prompts
+
+
+def test_the_key_of_a_site_is_kept(users, ask):
+    key = PrivateKey(b"\x07" * 32)
+    assert ask("site_key_add", key=key.wif) == {"site": key.address}
+    assert users.default.site_key(key.address) == key
+    for wrong in (None, "", "x", 5, key.wif[:-1]):
+        answer = refused(ask, "site_key_add", key=wrong)
+        assert answer.startswith("invalid: key") and key.wif[:-1] not in answer
 
 
 def test_the_key_of_a_user(net, users, ask):

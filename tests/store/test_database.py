@@ -12,7 +12,7 @@ import pytest
 
 from zeromsg.errors import ConfigError
 from zeromsg.store import database
-from zeromsg.store.database import Ban, Database
+from zeromsg.store.database import Ban, CapabilityRow, Database, PeerRow
 
 SITE = "1HeLLo4uzjaLetFx6NH3PMwFP3qbRbTf3D"
 OTHER = "1Fwms8Gymux3E7bks7fhDgxdUxFwqdxZSx"
@@ -257,44 +257,42 @@ def test_bans_are_put_replaced_and_removed(db):
 # Peers
 
 
-def test_peers_count_and_come_last_seen_first(db):
-    db.saw_peer(SITE, "192.0.2.1:1", 10.0, True)
-    db.saw_peer(SITE, "192.0.2.2:2", 20.0, True)
-    db.saw_peer(SITE, "192.0.2.1:1", 30.0, False)
-    db.saw_peer(SITE, "192.0.2.3:3", 40.0, False)
-    db.saw_peer(OTHER, "192.0.2.1:1", 50.0, True)
-    assert db.peers(SITE) == [
-        ("192.0.2.2:2", 20.0, 1, 0),
-        ("192.0.2.1:1", 10.0, 1, 1),
-        ("192.0.2.3:3", 0.0, 0, 1),
-    ]
-    db.saw_peer(SITE, "192.0.2.1:1", 60.0, True)
-    assert db.peers(SITE)[0] == ("192.0.2.1:1", 60.0, 2, 1)
+def peer(number: int, site: str = SITE, **changes) -> PeerRow:
+    sources = {"pex": (1.0, 2.5)}
+    row = PeerRow(site, f"192.0.2.{number}:1", "198.51.0.0/16", sources, 1, 2, 3.5, 4.5)
+    return row._replace(**changes)
+
+
+def test_peers_are_kept_site_by_site(db):
+    rows = [peer(1), peer(2, sources={}), peer(1, OTHER, failures=9)]
+    db.save_peers(rows, [])
+    assert db.peers(SITE) == rows[:2] and db.peers(OTHER) == rows[2:]
     assert db.peers("1Nobody") == []
 
 
-def test_a_clock_set_back_does_not_age_a_peer(db):
-    db.saw_peer(SITE, "192.0.2.1:1", 10.0, True)
-    db.saw_peer(SITE, "192.0.2.1:1", 5.0, True)
-    assert db.peers(SITE) == [("192.0.2.1:1", 10.0, 2, 0)]
+def test_peers_are_replaced_and_dropped_together(db):
+    db.save_peers([peer(1), peer(2), peer(1, OTHER)], [])
+    db.save_peers([peer(1, successes=7)], [(SITE, "192.0.2.2:1"), (SITE, "192.0.2.3:1")])
+    assert db.peers(SITE) == [peer(1, successes=7)]
+    assert db.peers(OTHER) == [peer(1, OTHER)]
 
 
-def test_the_longest_unseen_peers_fall_off(db, monkeypatch):
-    assert database.PEERS_LIMIT == 1000
-    monkeypatch.setattr(database, "PEERS_LIMIT", 3)
-    db.saw_peer(OTHER, "192.0.2.9:9", 0.0, True)
-    for n in range(5):
-        db.saw_peer(SITE, f"192.0.2.{n}:1", float(n + 1), True)
-    assert [peer.last_seen for peer in db.peers(SITE)] == [5.0, 4.0, 3.0]
-    assert len(db.peers(OTHER)) == 1
+def test_capabilities_are_replaced_and_dropped_together(db):
+    rows = [CapabilityRow("192.0.2.1:1", "answered-unknown", 5.0), CapabilityRow("b:1", "x", 4.0)]
+    db.save_capabilities(rows, [])
+    assert db.capabilities() == rows[::-1]
+    newer = CapabilityRow("192.0.2.1:1", "sent-a-message", 9.5)
+    db.save_capabilities([newer], ["b:1", "c:1"])
+    assert db.capabilities() == [newer]
 
 
-def test_peers_that_never_answered_push_out_nobody(db, monkeypatch):
-    monkeypatch.setattr(database, "PEERS_LIMIT", 2)
-    for n in range(2):
-        db.saw_peer(SITE, f"192.0.2.{n}:1", 1.0, True)
-    db.saw_peer(SITE, "198.51.100.1:1", 99.0, False)
-    assert [peer.last_seen for peer in db.peers(SITE)] == [1.0, 1.0]
+def test_old_peers_of_sites_that_are_gone_are_forgotten(db):
+    db.save_peers([peer(1), peer(2, OTHER), peer(3, OTHER, last_seen=100.0)], [])
+    db.save_capabilities([CapabilityRow("a:1", "x", 5.0), CapabilityRow("b:1", "x", 60.0)], [])
+    db.forget_peers_before(50.0, [SITE])
+    assert db.peers(SITE) == [peer(1)]
+    assert db.peers(OTHER) == [peer(3, OTHER, last_seen=100.0)]
+    assert [row.node for row in db.capabilities()] == ["b:1"]
 
 
 # The file
@@ -320,7 +318,7 @@ def test_everything_survives_reopening(path):
     key = db.client_key(SITE, "1bob", bytes)
     db.set_user_settings(SITE, "alice", {"a": 1})
     db.put_ban(Ban("ip:192.0.2.1", 1.0, 1, "rate"))
-    db.saw_peer(SITE, "192.0.2.1:1", 1.0, True)
+    db.save_peers([peer(1)], [])
     db.close()
     db = Database(str(path))
     assert numbers(db.seen_since(0)) == [1]
@@ -334,7 +332,7 @@ def test_everything_survives_reopening(path):
 
 def test_only_the_owner_reads_it(path):
     db = Database(path)
-    db.saw_peer(SITE, "192.0.2.1:1", 1.0, True)
+    db.save_peers([peer(1)], [])
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     assert modes == {path.name + suffix: 0o600 for suffix in ("", "-wal", "-shm")}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -370,6 +368,19 @@ def test_an_older_schema_is_brought_forward(path, monkeypatch):
         db.close()
 
 
+def test_the_first_schema_is_brought_forward(path, monkeypatch):
+    now = database._MIGRATIONS
+    monkeypatch.setattr(database, "_MIGRATIONS", now[:1])
+    db = Database(path)
+    db.put_ban(Ban("ip:192.0.2.1", 1.0, 1, "rate"))
+    db.close()
+    monkeypatch.setattr(database, "_MIGRATIONS", now)
+    db = Database(path)
+    db.save_peers([peer(1)], [])
+    assert len(db.bans()) == 1 and db.peers(SITE) == [peer(1)]
+    db.close()
+
+
 def test_a_failed_migration_changes_nothing(path, monkeypatch):
     Database(path).close()
     steps = database._MIGRATIONS
@@ -401,8 +412,7 @@ def test_a_file_of_another_kind_is_refused(path):
 
 def fill(path: Path) -> int:
     db = Database(path)
-    for n in range(300):
-        db.saw_peer(SITE, f"192.0.2.{n}:1", float(n), True)
+    db.save_peers([peer(n) for n in range(300)], [])
     db.close()
     return path.stat().st_size
 
@@ -425,12 +435,22 @@ def test_a_file_with_spoilt_pages_is_refused(path):
 def test_damage_found_later_is_told(path):
     fill(path)
     db = Database(path)
-    alter(path, "DROP TABLE peers")
+    alter(path, "DROP TABLE site_peers")
     with pytest.raises(ConfigError, match="no such table"):
         db.peers(SITE)
     with pytest.raises(ConfigError, match="no such table"):
-        db.saw_peer(SITE, "192.0.2.1:1", 1.0, True)
+        db.save_peers([peer(1)], [])
     assert db.bans() == []
+    db.close()
+
+
+@pytest.mark.parametrize("text", ["nonsense", "[]", '{"pex": 5}', '{"pex": [1]}'])
+def test_sources_that_are_none_are_told(path, text):
+    fill(path)
+    alter(path, "UPDATE site_peers SET sources = ?", text)
+    db = Database(path)
+    with pytest.raises(ConfigError, match="move it away"):
+        db.peers(SITE)
     db.close()
 
 

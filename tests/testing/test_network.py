@@ -9,6 +9,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 
+from zeromsg.service.config import PeerSettings
 from zeromsg.testing import Network
 from zeromsg.testing.network import EPOCH
 from zeromsg.testing.transports import MemoryEndpoint, Weather
@@ -357,3 +358,28 @@ def test_nobody_listens(listener):
     refused: Deferred = endpoint_to(Clock(), listener).connect(Factory.forProtocol(Noting))
     refused.addErrback(lambda failure: problems.append(failure.check(ConnectionRefusedError)))
     assert problems == [ConnectionRefusedError]
+
+
+def test_closed_nodes_dial_and_are_not_dialled():
+    with Network(nodes=2, seed=1, closed=[0]) as net:
+        site = net.site()
+        net.connect(1, 0)
+        net.advance(2)
+        assert not net.nodes[0].node.pool.links
+        net.connect(0, 1)
+        net.advance(2)
+        (link,) = net.nodes[1].node.pool.links
+        assert link.address is None and link.theirs.port_opened is False
+        net.restart(0)
+        net.connect(1, 0)
+        net.advance(2)
+        assert not net.nodes[0].node.pool.links
+        assert net.nodes[1].node.site_peers.members(site) == []
+
+
+def test_nodes_find_one_another_where_their_settings_say_so():
+    with Network(nodes=4, seed=1, peers=PeerSettings(outgoing=3)) as net:
+        net.site()
+        net.connect_line()
+        net.advance(20)
+        assert [len(member.node.pool.links) for member in net.nodes] == [3] * 4

@@ -116,7 +116,7 @@ def test_our_handshake_has_what_real_nodes_send():
     assert set(ours) == set(GREETINGS[0]) | {"zeromsg"}
     assert ours["use_bin_type"] is True
     assert ours["rev"] == 4555
-    assert ours["zeromsg"] == {"version": 1}
+    assert ours["zeromsg"] == {"version": 1, "features": []}
 
 
 short_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -192,6 +192,33 @@ def test_wrong_numbers_in_a_handshake_count_as_left_out(value):
     assert read == Handshake.from_wire(GREETING)
     read = Handshake.from_wire(GREETING | {"zeromsg": {"version": value}})
     assert read.extension == 0
+
+
+@pytest.mark.parametrize(
+    ("features", "read"),
+    [
+        (["carry", "mesh"], {"carry", "mesh"}),
+        (["carry", "carry"], {"carry"}),
+        (["carry", 5, None, b"x", ["y"], {"z": 1}], {"carry"}),
+        (["x" * 32, "y" * 33], {"x" * 32}),
+        ([str(n) for n in range(100)], {str(n) for n in range(32)}),
+        ("carry", set()),
+        ({"carry": 1}, set()),
+        (None, set()),
+        (5, set()),
+    ],
+)
+def test_features_are_a_few_short_names(features, read):
+    extension = {"version": 1, "features": features}
+    assert Handshake.from_wire(GREETING | {"zeromsg": extension}).features == read
+
+
+def test_features_are_read_as_they_were_written():
+    ours = Handshake.from_wire(GREETING | {"zeromsg": {"version": 2, "features": ["b", "a"]}})
+    assert ours.to_wire()["zeromsg"] == {"version": 2, "features": ["a", "b"]}
+    assert Handshake.from_wire(ours.to_wire()) == ours
+    # Version 1 had no features at first.
+    assert Handshake.from_wire(GREETING | {"zeromsg": {"version": 1}}).features == frozenset()
 
 
 def test_a_negative_extension_version_is_none():

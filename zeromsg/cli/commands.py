@@ -20,6 +20,7 @@ _MODULES = {
     "identities": "identities",
     "key": "key",
     "listen": "listen",
+    "peers": "peers",
     "rules": "rules",
     "run": "run",
     "send": "messages",

@@ -89,7 +89,12 @@ def _settings(
     return Settings(
         data_dir=folder / f"node-{'ab'[index]}",
         ui=UiSettings(endpoint=f"tcp:{free}:interface=127.0.0.1"),
-        peers=PeerSettings(endpoint=f"tcp:0:interface={HOSTS[index]}", connect=connect),
+        peers=PeerSettings(
+            endpoint=f"tcp:0:interface={HOSTS[index]}",
+            connect=connect,
+            # Both nodes are on this machine.
+            allow_private=True,
+        ),
         sites=(site,),
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from zeromsg.cli.acting import asked_passphrase
+from zeromsg.cli.desk import Desk
 from zeromsg.cli.options import (
     config_option,
     data_dir_option,
@@ -17,6 +18,7 @@ from zeromsg.cli.options import (
     settings_of,
 )
 from zeromsg.cli.output import emit, table
+from zeromsg.cli.peers import peers
 from zeromsg.cli.status import fetch_status, show_sites
 from zeromsg.cli.working import hush, work
 from zeromsg.client import CallRefused, NodeUnreachable
@@ -31,7 +33,10 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.group()
 def site() -> None:
-    """Make, sign and list sites."""
+    """Make, sign and list sites, and show their peers."""
+
+
+site.add_command(peers)
 
 
 @site.command()
@@ -44,14 +49,13 @@ def new(
     folder: Path, title: str, config: Path | None, data_dir: Path | None, as_json: bool
 ) -> None:
     """Make a site of a directory: its key, its rules, its content.json."""
-    settings = settings_of(config, data_dir)
-    users_file = settings.data_dir / USERS_FILE
-    # Before the site, which would be nobody's if its key could not be kept.
-    users = open_users(settings, asked_passphrase(settings)).default
+    desk = Desk(None, config, data_dir)
+    users_file = desk.path
     key = new_site(folder, title, secrets.token_bytes, time.time)
     try:
-        users.set_site_key(key.address, key)
-    except ConfigError:
+        desk.do("site_key_add", {"key": key.wif}, create=True)
+    except BaseException:
+        # A site whose key could not be kept would be nobody's.
         (folder / ROOT).unlink(missing_ok=True)
         raise
     path = str(folder.absolute())

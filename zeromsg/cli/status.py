@@ -71,6 +71,9 @@ def _show(found: dict[str, Any]) -> None:
     try:
         port = found["peer_port"] or "none"
         click.echo(f"zeromsg {printable(str(found['version']))}, port for peers: {port}")
+        for kind, opened in found["port_opened"].items():
+            if opened is not None and found["peer_port"]:
+                click.echo(f"peers can{'' if opened else 'not'} connect to it over {kind}")
         click.echo(f"{found['clients']} client(s), {len(found['links'])} peer(s)\n")
         show_sites(found["sites"])
         _show_links(found["links"])

@@ -1,8 +1,4 @@
-"""`zeromsg user`: the users of a node, and their certificates.
-
-Where the node runs it is asked to do it, as it has the file in memory;
-otherwise the file is changed here, under the data directory's lock.
-"""
+"""`zeromsg user`: the users of a node, and their certificates."""
 
 import json
 import os
@@ -12,31 +8,21 @@ from typing import Any
 
 import click
 
-from zeromsg.cli.acting import ask_passphrase, asked_passphrase
+from zeromsg.cli.acting import ask_passphrase
 from zeromsg.cli.commands import Failed
-from zeromsg.cli.operating import ask
+from zeromsg.cli.desk import Desk
 from zeromsg.cli.options import (
     data_dir_option,
     json_option,
     node_options,
-    settings_of,
     site_address,
     site_argument,
 )
 from zeromsg.cli.output import emit, printable, table
 from zeromsg.errors import ConfigError
-from zeromsg.service.assembly import (
-    USERS_FILE,
-    FolderInUse,
-    configured_passphrase,
-    lock_folder,
-    make_private_folder,
-    open_users,
-    read_passphrase,
-)
-from zeromsg.service.user_admin import administer
+from zeromsg.service.assembly import configured_passphrase, read_passphrase
 from zeromsg.store.private_file import write_private
-from zeromsg.store.users import FILE_LIMIT, is_sealed, read_bounded
+from zeromsg.store.users import FILE_LIMIT, read_bounded
 from zeromsg.wire.json_text import load
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -47,65 +33,8 @@ _as_option = click.option(
 
 
 def _where(command: Any) -> Any:
-    """--node, --config and --data-dir; the command gets them as `_Desk` takes them."""
+    """--node, --config and --data-dir; the command gets them as `Desk` takes them."""
     return node_options(data_dir_option(command))
-
-
-class _Desk:
-    """Where a command about users is carried out; one command only."""
-
-    def __init__(self, node: str | None, config: Path | None, data_dir: Path | None) -> None:
-        self._node = node
-        self._config = config
-        self._data_dir = data_dir
-        self.settings = settings_of(config, data_dir)
-        self.passphrase: str | None = None
-
-    @property
-    def path(self) -> Path:
-        return self.settings.data_dir / USERS_FILE
-
-    def show_passphrase(self, file: Path | None = None) -> str | None:
-        """The passphrase that the users are under, None where they are under none.
-
-        From a file, or as the settings say, or from the terminal.
-        """
-        if not is_sealed(self.path):
-            return None
-        if file is not None:
-            self.passphrase = read_passphrase(file)
-        else:
-            self.passphrase = configured_passphrase(self.settings) or asked_passphrase(
-                self.settings
-            )
-        return self.passphrase
-
-    def do(self, cmd: str, params: dict[str, Any], *, create: bool = False) -> dict[str, Any]:
-        """Run one of `user_admin.administer`'s commands.
-
-        create: whether a data directory that is missing is made.
-        """
-        if self._node is not None:
-            return self._ask(cmd, params)
-        folder = self.settings.data_dir
-        if create:
-            make_private_folder(folder)
-        elif not folder.is_dir():
-            raise ConfigError(
-                f"there is no data directory {folder}: name one by --config or --data-dir"
-            )
-        try:
-            lock = lock_folder(folder)
-        except FolderInUse:
-            return self._ask(cmd, params)
-        with lock:
-            passphrase = self.passphrase or asked_passphrase(self.settings)
-            users = open_users(self.settings, passphrase, create=False)
-            result = administer(users, cmd, params)
-        return dict(result or {})
-
-    def _ask(self, cmd: str, params: dict[str, Any]) -> dict[str, Any]:
-        return ask(self._node, self._config, self._data_dir, cmd, params)
 
 
 @click.group()
@@ -125,7 +54,7 @@ def new(
     as_json: bool,
 ) -> None:
     """Make a user. NAME is what you call it, on this node only."""
-    desk = _Desk(node, config, data_dir)
+    desk = Desk(node, config, data_dir)
     made = desk.do("user_new", {"name": name}, create=True)["user"]
     if as_json:
         emit(made)
@@ -138,7 +67,7 @@ def new(
 @json_option
 def list_users(node: str | None, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """List the users."""
-    found = _Desk(node, config, data_dir).do("user_list", {})["users"]
+    found = Desk(node, config, data_dir).do("user_list", {})["users"]
     if as_json:
         emit(found, indent=2)
     elif not found:
@@ -175,7 +104,7 @@ def import_users(
 
     Users that are here already stay as they are. Exit code 1 if one was refused.
     """
-    desk = _Desk(node, config, data_dir)
+    desk = Desk(node, config, data_dir)
     found = desk.do("user_import", {"document": _read(file)}, create=True)["users"]
     if as_json:
         emit(found, indent=2)
@@ -223,7 +152,7 @@ def export(
     wanted, path = (words[0] if len(words) == 2 else None), Path(words[-1])
     if not force and path.exists():
         raise Failed(f"{path} is there already; --force replaces it")
-    desk = _Desk(node, config, data_dir)
+    desk = Desk(node, config, data_dir)
     params = {"user": wanted, "passphrase": desk.show_passphrase()}
     document = desk.do("user_export", params)["document"]
     _write(path, json.dumps(document, indent=2) + "\n", force)
@@ -270,7 +199,7 @@ def passphrase(
         raise click.UsageError("--remove and --new-file cannot be given together")
     if not remove and new_file is None and not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask on: give --new-file")
-    desk = _Desk(node, config, data_dir)
+    desk = Desk(node, config, data_dir)
     old = desk.show_passphrase(old_file)
     new = None
     if not remove:
@@ -315,7 +244,7 @@ def list_certificates(
     as_json: bool,
 ) -> None:
     """List the certificates of a user."""
-    desk = _Desk(node, config, data_dir)
+    desk = Desk(node, config, data_dir)
     found = desk.do("cert_list", {"user": as_user, "site": site})["certificates"]
     if as_json:
         emit(found, indent=2)
@@ -351,7 +280,7 @@ def select(
     data_dir: Path | None,
 ) -> None:
     """Use the certificate of DOMAIN on SITE; without DOMAIN none."""
-    desk = _Desk(node, config, data_dir)
+    desk = Desk(node, config, data_dir)
     desk.do("cert_select", {"user": as_user, "site": site, "domain": domain})
     click.echo(f"selected {printable(domain)}" if domain else "no certificate is selected")
 
@@ -368,7 +297,7 @@ def remove_certificate(
     data_dir: Path | None,
 ) -> None:
     """Forget the certificate of DOMAIN, and its key."""
-    _Desk(node, config, data_dir).do("cert_remove", {"user": as_user, "domain": domain})
+    Desk(node, config, data_dir).do("cert_remove", {"user": as_user, "domain": domain})
     click.echo(f"removed {printable(domain)}")
 
 

@@ -124,6 +124,7 @@ class PeerProtocol(TwistedProtocol):
         self.ready: Deferred[PeerProtocol] = Deferred()
         self.theirs: Handshake | None = None
         self.address: PeerAddress | None = remote if dialled else None
+        self.declared = remote
         self.name = str(remote)
         self.encrypted = False
         self.received_anything = False
@@ -161,6 +162,10 @@ class PeerProtocol(TwistedProtocol):
     @property
     def extension(self) -> int:
         return self.theirs.extension if self.theirs is not None else 0
+
+    @property
+    def features(self) -> frozenset[str]:
+        return self.theirs.features if self.extension and self.theirs else frozenset()
 
     def ask(
         self, cmd: str, params: Mapping[str, Any], timeout: float = ANSWER_SECONDS
@@ -348,6 +353,8 @@ class PeerProtocol(TwistedProtocol):
     def _opened(self, order: Opened) -> None:
         self.theirs = order.theirs
         self.address = self._known_address()
+        if not self.dialled:
+            self.declared = PeerAddress(self.identity, order.theirs.fileserver_port)
         self.name = str(self.address or self.remote)
         self._solitary = True
         self._later(order.quiet, self._end_solitude)
@@ -433,5 +440,7 @@ def _fail(answered: Deferred[Answer], problem: Unreachable) -> None:
 def remote_of(address: IAddress | None) -> PeerAddress:
     """The peer's end of a transport."""
     host, port = getattr(address, "host", "0.0.0.0"), getattr(address, "port", 0)
-    # Link-local addresses have a zone behind them, which is this machine's own affair.
-    return PeerAddress(host.partition("%")[0], port)
+    # Link-local addresses have a zone behind them, which is this machine's own affair;
+    # a socket for both families writes IPv4 as IPv6.
+    host = host.partition("%")[0]
+    return PeerAddress(host.removeprefix("::ffff:") if "." in host else host, port)

@@ -1,7 +1,7 @@
 """All links of a node: accepting, dialling, one for each peer, keeping alive, letting go."""
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -14,7 +14,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zeromsg.errors import TheirMistake, Unreachable
+from zeromsg.errors import NotTried, TheirMistake, Unreachable
 from zeromsg.interfaces import IPeerLink, IRequests
 from zeromsg.log import leveled
 from zeromsg.net.dialer import DIAL_ERRORS
@@ -34,7 +34,16 @@ DIALS_LIMIT = 32
 CONNECT_SECONDS = 10.0
 ROUND_SECONDS = 15.0
 CONNECTS_A_ROUND = 6
-"""Connections one host may open in a round, as ZeroNet nodes count; loopback is exempt."""
+"""Connections one host may open in a round, as ZeroNet nodes count; loopback is exempt.
+
+So many does this node open to one host within any such time. Of loopback each port counts as one.
+"""
+
+DIALLED_LIMIT = 10_000
+"""Hosts whose last dials are remembered."""
+
+OURSELVES_LIMIT = 1000
+"""Addresses remembered that turned out to be this node."""
 
 SPARE_SECONDS = 2.0
 """What the second connection to a peer lives on; both sides dialled at once."""
@@ -95,7 +104,8 @@ class Pool:
         self._dials: dict[PeerAddress, Deferred[None]] = {}
         self._waiters: dict[PeerAddress, list[Deferred[IPeerLink]]] = {}
         self._plain: dict[PeerAddress, None] = {}
-        self._ourselves: set[PeerAddress] = set()
+        self._ourselves: dict[PeerAddress, None] = {}
+        self._dialled: dict[str, deque[float]] = {}
         self._kept: dict[PeerAddress, _Kept] = {}
         self._connects: Counter[str] = Counter()
         self._round_ends = 0.0
@@ -155,7 +165,7 @@ class Pool:
         elif address in self._dials:
             self._waiters[address].append(waiting)
         elif refusal := self._refusal(address):
-            waiting.errback(Unreachable(refusal))
+            waiting.errback(NotTried(refusal))
         else:
             self._waiters[address] = [waiting]
             dial = Deferred.fromCoroutine(self._dial(address))
@@ -163,6 +173,9 @@ class Pool:
             if address in self._waiters:
                 self._dials[address] = dial
         return waiting
+
+    def is_us(self, address: PeerAddress) -> bool:
+        return address in self._ourselves
 
     def _refusal(self, address: PeerAddress) -> str:
         if not self._running:
@@ -175,14 +188,36 @@ class Pool:
             return "too many dials in progress"
         if len(self._all) >= self._max_connections:
             return "too many connections"
+        if not self._may_dial(address):
+            return "that host was dialled too often just now"
         return ""
+
+    def _may_dial(self, address: PeerAddress) -> bool:
+        times = self._dialled.get(_counted(address))
+        if times is None:
+            return True
+        since = self._clock.seconds() - ROUND_SECONDS
+        while times and times[0] <= since:
+            times.popleft()
+        return len(times) < CONNECTS_A_ROUND
+
+    def _dials_now(self, address: PeerAddress) -> None:
+        times = self._dialled.setdefault(_counted(address), deque(maxlen=CONNECTS_A_ROUND))
+        times.append(self._clock.seconds())
+        if len(self._dialled) > DIALLED_LIMIT:
+            del self._dialled[next(iter(self._dialled))]
+
+    def _is_us(self, address: PeerAddress) -> None:
+        self._ourselves[address] = None
+        if len(self._ourselves) > OURSELVES_LIMIT:
+            del self._ourselves[next(iter(self._ourselves))]
 
     async def _dial(self, address: PeerAddress) -> None:
         problem: Exception | None = None
         try:
             await self._connect(address)
         except OwnAddress as own:
-            self._ourselves.add(address)
+            self._is_us(address)
             problem = own
         except (Unreachable, CancelledError) as unreachable:
             problem = unreachable
@@ -211,6 +246,8 @@ class Pool:
                 self._plain[address] = None
                 if len(self._plain) > PLAIN_LIMIT:
                     del self._plain[next(iter(self._plain))]
+            if not self._may_dial(address):
+                raise Unreachable("that host was dialled too often just now")
         await self._open_link(address, tls_first=False)
 
     def _speaks_plain(self, address: PeerAddress) -> bool:
@@ -220,6 +257,7 @@ class Pool:
     async def _open_link(self, address: PeerAddress, tls_first: bool) -> None:
         link = self._protocol(address, dialled=True, tls_first=tls_first)
         self._all[link] = None
+        self._dials_now(address)
         try:
             connecting = self._connector(address).connect(_OneShot(link))
             connecting.addTimeout(CONNECT_SECONDS, self._clock)
@@ -299,7 +337,7 @@ class Pool:
         # Its other end is ours too and hears nothing of it; known by its port.
         for other in self._all:
             if other.dialled and other.local == link.remote:
-                self._ourselves.add(other.remote)
+                self._is_us(other.remote)
 
     def _make_room(self, now: float) -> bool:
         """Close the link that was idle longest, if any was for a minute."""
@@ -391,6 +429,11 @@ class Pool:
                 link.drop("nobody uses it")
             elif idle > PING_SECONDS and now - link.last_sent > PING_SECONDS:
                 link.ask(PING, {}).addErrback(_ignore_unreachable)
+
+
+def _counted(address: PeerAddress) -> str:
+    """What connections are counted by: a host; on loopback, where every node is, a port of it."""
+    return str(address) if address.is_loopback else address.host
 
 
 def _ignore_unreachable(failure: Failure) -> None:

@@ -86,8 +86,18 @@ class Blame:
 
     # Our own clients' verdicts.
 
-    def judged(self, link: IPeerLink, hash: str, signer: str, verdict: Verdict | None) -> None:
-        """Clients of ours judged a message that this neighbour delivered; None: nobody did."""
+    def judged(
+        self,
+        link: IPeerLink,
+        hash: str,
+        signer: str,
+        verdict: Verdict | None,
+        carried: bool = False,
+    ) -> None:
+        """Clients of ours judged a message that this neighbour delivered; None: nobody did.
+
+        carried: the neighbour only handed on what another had for us.
+        """
         if verdict is Verdict.ACCEPT:
             # Not before: what passes the rules may still be an attack.
             self._scoring.earn(link.identity, self._wall())
@@ -98,7 +108,8 @@ class Blame:
             self.charge(key_identity(signer), INVALID_POINTS, reason)
         if link.extension:
             self.tell(link, hash, verdict, INVALID_POINTS)
-            self.charge(link.identity, INVALID_POINTS, reason)
+            if not carried:
+                self.charge(link.identity, INVALID_POINTS, reason)
         elif not signer:
             # A ZeroNet node cannot pass blame on; it answers for what nobody signed.
             self.charge(link.identity, INVALID_POINTS, reason)

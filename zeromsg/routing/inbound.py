@@ -25,6 +25,7 @@ from zeromsg.policy.signers import Signers
 from zeromsg.policy.site_state import Recent, SiteState
 from zeromsg.policy.validation import Accepted, Rejected, no_rules, validate
 from zeromsg.routing.blame import Blame, Passed, key_identity
+from zeromsg.routing.carrying import Carrying
 from zeromsg.routing.delivery import Delivery, receive_event
 from zeromsg.routing.history import History
 from zeromsg.routing.relay import Relay
@@ -59,13 +60,17 @@ class Counters:
 
 @attrs.frozen
 class _Arrival:
-    """One message on its way through the checks. asks: it wants to hear our verdict."""
+    """One message on its way through the checks.
+
+    asks: it wants to hear our verdict. carried: the neighbour hands on another's question.
+    """
 
     link: IPeerLink
     req_id: Any
     envelope: Envelope
     broadcast: bool
     asks: bool
+    carried: bool
     watch: Stopwatch
 
 
@@ -89,6 +94,7 @@ class Inbound:
         replies: Replies,
         relay: Relay,
         site_peers: SitePeers,
+        carrying: Carrying,
         clock: IReactorTime,
         wall: Callable[[], float],
         raw_limit: int,
@@ -105,6 +111,7 @@ class Inbound:
         self._replies = replies
         self._relay = relay
         self._site_peers = site_peers
+        self._carrying = carrying
         self._clock = clock
         self._wall = wall
         self._raw_limit = raw_limit
@@ -129,7 +136,8 @@ class Inbound:
             return
         watch.check("seen", True)
         asks = params.get(WANT_VERDICT) is True and link.extension > 0
-        arrival = _Arrival(link, req_id, envelope, broadcast, asks, watch)
+        carried = not broadcast and self._carrying.brought(link, params)
+        arrival = _Arrival(link, req_id, envelope, broadcast, asks, carried, watch)
         try:
             body = parse_body(envelope.raw)
         except TheirMistake as mistake:
@@ -199,6 +207,9 @@ class Inbound:
             arrival.envelope.digest, arrival.link.name, rejected.check, arrival.watch, self._wall()
         )
         record.site = record.site or site
+        if arrival.carried and rejected.check == "rate":
+            # Who carries cannot know what else arrived here.
+            rejected = attrs.evolve(rejected, points=0)
         self._refuse(arrival.link, arrival.req_id, rejected)
 
     def _refuse(self, link: IPeerLink, req_id: Any, rejected: Rejected) -> None:
@@ -226,8 +237,12 @@ class Inbound:
         others = self._note_signer(body.site, accepted)
         if body.to is not None and not arrival.broadcast:
             link.respond(arrival.req_id, {"ok": THANKS})
-            self._replies.deliver(link.name, body.to, _as_reply(envelope, body, accepted))
+            reply = _as_reply(envelope, body, accepted)
+            if not self._replies.deliver(link.name, body.to, reply):
+                self._carrying.replied(link, body.to, envelope)
             return
+        if arrival.broadcast:
+            self._site_peers.traced(body.site, link, envelope.trace)
         envelope = envelope.traced(link.name) if arrival.broadcast else envelope
         hash = envelope.hash
         self._states(body.site).origins.put(hash, Origin(link.name))
@@ -289,7 +304,7 @@ class Inbound:
             if record is not None and judged:
                 record.verdict = verdict.value
             opinion = verdict if judged else None
-            self._blame.judged(link, envelope.hash, signer, opinion)
+            self._blame.judged(link, envelope.hash, signer, opinion, arrival.carried)
             if arrival.asks and opinion is not Verdict.REJECT:
                 self._blame.tell(link, envelope.hash, opinion)
             if verdict is Verdict.ACCEPT and remember is not None:

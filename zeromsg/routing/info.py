@@ -8,6 +8,7 @@ ZeroFrame API, siteInfo and serverInfo.
 
 import hashlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -25,18 +26,22 @@ _SIGNATURES = ("sign", "signs", "signers_sign")
 
 @attrs.frozen
 class NodeFacts:
-    """What is true of this node for every client."""
+    """What is true of this node for every client.
+
+    port_opened: by family of addresses, whether peers can connect; None unknown.
+    """
 
     version: str
     fileserver_port: int
     ui_host: str
     ui_port: int
+    port_opened: Mapping[str, bool | None] = MappingProxyType({"ipv4": None, "ipv6": None})
 
 
 def server_info(facts: NodeFacts) -> dict[str, Any]:
     return {
         "ip_external": None,
-        "port_opened": {"ipv4": None, "ipv6": None},
+        "port_opened": dict(facts.port_opened),
         "platform": "",
         "fileserver_ip": "",
         "fileserver_port": facts.fileserver_port,

@@ -70,7 +70,6 @@ class MessageCommands:
         site_peers: SitePeers,
         recorder: Recorder,
         history: History,
-        wall: Callable[[], float],
     ) -> None:
         self._sites = sites
         self._delivery = delivery
@@ -79,7 +78,6 @@ class MessageCommands:
         self._site_peers = site_peers
         self._recorder = recorder
         self._history = history
-        self._wall = wall
 
     def table(self) -> Table:
         return {
@@ -200,18 +198,7 @@ class MessageCommands:
         return judge
 
     def _peer_list(self, context: Context) -> list[dict[str, Any]]:
-        now = self._wall()
-        members = self._site_peers.members(context.site)
-        connected = {link.address for link in members}
-        listed = [
-            {"ip": link.name, "connected": True, "capable": True, "last_seen": now}
-            for link in members
-        ]
-        return listed + [
-            {"ip": str(address), "connected": False, "capable": None, "last_seen": None}
-            for address in self._site_peers.known(context.site)
-            if address not in connected
-        ]
+        return self._site_peers.listed(context.site)
 
     def _peer_why(self, context: Context, hash: str, peers: bool) -> Mapping[str, Any]:
         try:

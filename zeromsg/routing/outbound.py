@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,6 +15,7 @@ from zeromsg.policy.fanout import choose
 from zeromsg.policy.recorder import Recorder
 from zeromsg.policy.site_state import SiteState
 from zeromsg.protocol.aggregation import Aggregation
+from zeromsg.routing.carrying import Carrying
 from zeromsg.routing.delivery import Delivery
 from zeromsg.routing.drafts import Draft, Drafts, Finished
 from zeromsg.routing.history import History
@@ -23,6 +25,7 @@ from zeromsg.routing.replies import Replies, Reply
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.wire.names import PEER_SEND, SELF
 from zeromsg.wire.packing import pack
+from zeromsg.wire.peer_messages import Envelope
 from zeromsg.wire.values import PeerAddress
 
 
@@ -40,6 +43,7 @@ class Outbound:
         replies: Replies,
         relay: Relay,
         site_peers: SitePeers,
+        carrying: Carrying,
         peers: IPeers,
         clock: IReactorTime,
         wall: Wall,
@@ -53,6 +57,7 @@ class Outbound:
         self._replies = replies
         self._relay = relay
         self._site_peers = site_peers
+        self._carrying = carrying
         self._peers = peers
         self._clock = clock
         self._wall = wall
@@ -120,7 +125,7 @@ class Outbound:
         for link in links:
             self._put(link, packed, failed)
         for address in further:
-            dialled = self._peers.link_to(address)
+            dialled = self._relay.dial(address)
             dialled.addCallback(lambda link: self._put(link, packed, failed))
             dialled.addErrback(_not_reached, failed, str(address))
         all_in.addTimeout(timeout, self._clock, onTimeoutCancel=lambda result, seconds: None)
@@ -134,12 +139,11 @@ class Outbound:
         """Send a question to one peer; `failed` hears when it does not take it."""
 
         def answered(answer: Answer) -> None:
-            self._site_peers.heard(link, answer)
             error = answer.get("error")
             if error is not None:
                 failed(link.name, f"denied: {str(error)[:500]}")
 
-        sent = link.ask_packed(PEER_SEND, packed)
+        sent = self._site_peers.speaking.send(link, PEER_SEND, packed)
         sent.addCallback(answered)
         sent.addErrback(_not_reached, failed, link.name)
 
@@ -172,21 +176,42 @@ class Outbound:
             if ip == SELF:
                 self._show_own(finished, broadcast=False)
             else:
-                self._reach(ip, pack(finished.envelope.to_wire()), failed)
+                self._reach(draft.site, ip, finished.envelope, failed)
             message = await reply
         finally:
             self._replies.forget(finished.hash)
         respond(message)
         self._echo(finished, ip=ip, broadcast=False)
 
-    def _reach(self, ip: str, packed: bytes, failed: Callable[[str, str], None]) -> None:
+    def _reach(
+        self, site: str, ip: str, envelope: Envelope, failed: Callable[[str, str], None]
+    ) -> None:
         link = self._peers.named(ip)
         if link is not None:
-            self._put(link, packed, failed)
+            self._put(link, pack(envelope.to_wire()), failed)
             return
-        dialled = self._peers.link_to(_parse_peer(ip))
-        dialled.addCallback(lambda link: self._put(link, packed, failed))
-        dialled.addErrback(_not_found, failed, ip)
+        reaching = Deferred.fromCoroutine(self._reach_far(site, ip, envelope, failed))
+        reaching.addErrback(_not_found, failed, ip)
+
+    async def _reach_far(
+        self, site: str, ip: str, envelope: Envelope, failed: Callable[[str, str], None]
+    ) -> None:
+        """By dialling, or over a neighbour; first the one that is likelier. Raises Unreachable."""
+
+        async def dial() -> None:
+            link = await self._peers.link_to(_parse_peer(ip))
+            self._put(link, pack(envelope.to_wire()), failed)
+
+        async def carry() -> None:
+            await self._carrying.carry(
+                site, ip, envelope, partial(self._replies.expect_from, envelope.hash)
+            )
+
+        first, second = (carry, dial) if self._carrying.knows(site, ip) else (dial, carry)
+        try:
+            await first()
+        except Unreachable:
+            await second()
 
     async def reply(self, draft: Draft, ip: str, to: str) -> str:
         """Answer a question; the reply's own hash once the peer has taken it."""
@@ -198,7 +223,8 @@ class Outbound:
             try:
                 if link is None:
                     link = await self._peers.link_to(_parse_peer(ip))
-                answer = await link.ask_packed(PEER_SEND, pack(finished.envelope.to_wire()))
+                packed = pack(finished.envelope.to_wire())
+                answer = await self._site_peers.speaking.send(link, PEER_SEND, packed)
             except Unreachable:
                 raise ClientError("no-peer", f"Could not find peer {ip}") from None
             if "error" in answer:

@@ -7,11 +7,11 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from zeromsg.errors import Unreachable
-from zeromsg.interfaces import Answer, IPeerLink, IPeers
+from zeromsg.interfaces import Answer, IPeerLink
 from zeromsg.policy.ballot import Verdict
-from zeromsg.policy.fanout import choose
 from zeromsg.routing.blame import Blame, Passed
 from zeromsg.routing.deadlines import Deadlines
+from zeromsg.routing.keeping import Keeping
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.wire.names import PEER_BROADCAST, WANT_VERDICT
 from zeromsg.wire.packing import pack
@@ -28,13 +28,13 @@ class Relay:
     def __init__(
         self,
         site_peers: SitePeers,
-        peers: IPeers,
+        keeping: Keeping,
         rng: random.Random,
         blame: Blame,
         deadlines: Deadlines,
     ) -> None:
         self._site_peers = site_peers
-        self._peers = peers
+        self._keeping = keeping
         self._rng = rng
         self._blame = blame
         self._deadlines = deadlines
@@ -109,20 +109,23 @@ class Relay:
         """Dial up to `count` peers of the site that are not connected, and send it to them."""
         packed = pack(envelope.to_wire())
         for address in self.unconnected(site, count):
-            dialled = self._peers.link_to(address)
+            dialled = self.dial(address)
             dialled.addCallbacks(self._send, _unreachable, callbackArgs=(packed,))
 
     def unconnected(self, site: str, count: int) -> list[PeerAddress]:
-        """At most `count` known peers of the site that have no link, at random."""
-        connected = {link.address for link in self._peers.links}
-        return choose(self._site_peers.known(site), connected, count, self._rng)
+        """At most `count` known peers of the site to dial, those that deliver first."""
+        return self._keeping.unconnected(site, count)
+
+    def dial(self, address: PeerAddress) -> Deferred[IPeerLink]:
+        """A link to one of these. Fails with Unreachable."""
+        return self._keeping.dial(address)
 
     def _send(self, link: IPeerLink, packed: bytes) -> bool:
         """Whether it is on its way."""
-        answered: Deferred[Answer] = link.ask_packed(PEER_BROADCAST, packed)
+        answered: Deferred[Answer] = self._site_peers.speaking.send(link, PEER_BROADCAST, packed)
         # It has failed already where too much is under way.
         taken = not answered.called
-        answered.addCallbacks(lambda answer: self._site_peers.heard(link, answer), _unreachable)
+        answered.addErrback(_unreachable)
         return taken
 
 

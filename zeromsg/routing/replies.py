@@ -15,7 +15,7 @@ Reply = Mapping[str, Any]
 
 @attrs.frozen
 class _Question:
-    asked: Collection[str]
+    asked: set[str]
     replied: Callable[[str, Reply], None]
 
 
@@ -37,7 +37,13 @@ class Replies:
         """
         if len(self._questions) >= PENDING_LIMIT:
             raise ClientError("too-fast", "too many questions wait for replies")
-        self._questions[hash] = _Question(asked, replied)
+        self._questions[hash] = _Question(set(asked), replied)
+
+    def expect_from(self, hash: str, name: str) -> None:
+        """One more peer that a reply may come from: it carries the question."""
+        question = self._questions.get(hash)
+        if question is not None:
+            question.asked.add(name)
 
     def forget(self, hash: str) -> None:
         self._questions.pop(hash, None)

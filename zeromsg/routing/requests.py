@@ -17,6 +17,7 @@ from zeromsg.interfaces import Answer, IPeerLink, ISite, ISites
 from zeromsg.log import leveled
 from zeromsg.policy.site_content import ContentUnchanged
 from zeromsg.routing.blame import Blame
+from zeromsg.routing.carrying import Carrying
 from zeromsg.routing.inbound import Inbound
 from zeromsg.routing.joining import Joining
 from zeromsg.routing.site_peers import SitePeers
@@ -47,6 +48,7 @@ class Requests:
         inbound: Inbound,
         blame: Blame,
         joining: Joining,
+        carrying: Carrying,
         check_port: Callable[[IPeerLink, int], Deferred[bool]],
         changed: Callable[[str], None],
     ) -> None:
@@ -54,6 +56,7 @@ class Requests:
         self._site_peers = site_peers
         self._inbound = inbound
         self._joining = joining
+        self._carrying = carrying
         self._blame = blame
         self.banned = blame.is_banned
         self._check_port = check_port
@@ -88,6 +91,9 @@ class Requests:
         if cmd == names.PEER_VERDICT and link.extension:
             self._blame.heard(link, params)
             link.respond(req_id, {"ok": names.THANKS})
+            return
+        if cmd == names.PEER_CARRY and link.extension:
+            self._carrying.requested(link, req_id, params)
             return
         if cmd == names.CHECKPORT:
             self._checkport(link, req_id, params)
@@ -144,9 +150,9 @@ class Requests:
 
     def _pex(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
         site = self._site(link, params)
-        self._site_peers.learn(site.address, params)
+        self._site_peers.learn(site.address, params, link)
         need = integer(params.get("need", 5), "need")
-        return self._site_peers.exchange(site.address, link, need)
+        return self._site_peers.answer(site.address, link, need)
 
     def _list_modified(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
         site = self._site(link, params)

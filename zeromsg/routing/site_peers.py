@@ -3,12 +3,14 @@
 A ZeroNet node sends a site's messages only to those that asked it something
 about the site, so each new connection is introduced with a `pex` for every
 site, and again every twenty minutes. Asking for a site that the other does
-not hold costs ban points there, so we stop after a few refusals by nodes that
-are not zeromsg.
+not hold costs ban points there: a node that is not zeromsg is asked about the
+sites of which it is known to be a peer, or, if it is of none, about all until
+it refused a few. What peers say of further peers goes into the book
+(`policy.peer_book`), within bounds.
 """
 
-from collections import OrderedDict
-from collections.abc import Coroutine, Iterable
+import random
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,22 +22,37 @@ from twisted.python.failure import Failure
 from zeromsg.errors import TheirMistake, Unreachable
 from zeromsg.interfaces import IPeerLink, ISites
 from zeromsg.log import leveled
-from zeromsg.wire.names import PEX, UNKNOWN_COMMAND
-from zeromsg.wire.peer_messages import octets
+from zeromsg.policy.addresses import is_private
+from zeromsg.policy.peer_book import PeerBook, Source
+from zeromsg.policy.rate import Buckets
+from zeromsg.routing.neighbours import Neighbours
+from zeromsg.routing.speaking import Speaking
+from zeromsg.wire.names import CARRIES, CARRY, PEX
+from zeromsg.wire.peer_messages import octets, text
 from zeromsg.wire.values import PeerAddress, pack_address, unpack_address, unpack_onion
 
 INTRODUCTION_SECONDS = 20 * 60.0
 REFUSALS = 3
 """Unknown sites asked of one ZeroNet node: five points each there, and it sleeps above twenty."""
 
-KNOWN_LIMIT = 200
-"""Addresses remembered for each site."""
-
 PEX_LIMIT = 50
 """Addresses taken from one message."""
 
-DEAF_SECONDS = 24 * 3600.0
-DEAF_LIMIT = 10_000
+PEX_BURST = 200
+PEX_PER_SECOND = 1.0
+"""Addresses taken from one host at once, and after that; ZeroNet nodes name five a site."""
+
+CARRIES_LIMIT = 50
+"""Peers with closed ports that are named in one message."""
+
+PEX_OWN = 5
+"""Addresses we name when we ask."""
+
+ANSWER_BURST = 20
+ANSWERS_PER_SECOND = 0.2
+"""Answers for one host that are made from the whole book; further ones name connected peers."""
+
+_ONION_V3 = 62
 
 _KINDS = (
     ("peers", unpack_address),
@@ -45,17 +62,43 @@ _KINDS = (
 
 
 class SitePeers:
-    """Membership of links in sites; addresses of further peers; who knows no peer messages."""
+    """Membership of links in sites, and what is said of further peers.
+
+    private: whether peers on private networks may name others there.
+    carries: whether this node hands messages on to peers with closed ports.
+    configured: peers that the operator named, whatever sites they hold.
+    """
 
     _log = Logger(observer=leveled)
 
-    def __init__(self, sites: ISites, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        sites: ISites,
+        book: PeerBook,
+        speaking: Speaking,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        rng: random.Random,
+        *,
+        private: bool = False,
+        carries: bool = False,
+        configured: Collection[PeerAddress] = (),
+    ) -> None:
         self._sites = sites
+        self.book = book
+        self.speaking = speaking
         self._clock = clock
+        self._wall = wall
+        self.rng = rng
+        self._private = private
+        self._carries = carries
+        self.neighbours = Neighbours()
+        self._configured = configured
         self._members: dict[str, dict[IPeerLink, None]] = {}
-        self._known: dict[str, OrderedDict[PeerAddress, None]] = {}
-        self._deaf: OrderedDict[str, float] = OrderedDict()
         self._links: dict[IPeerLink, Deferred[None]] = {}
+        self._asked: dict[IPeerLink, set[str]] = {}
+        self._named = Buckets(PEX_BURST, PEX_PER_SECOND)
+        self._answered = Buckets(ANSWER_BURST, ANSWERS_PER_SECOND)
         self._again = LoopingCall(self._introduce_all)
         self._again.clock = clock
 
@@ -70,7 +113,12 @@ class SitePeers:
 
     def members(self, site: str) -> list[IPeerLink]:
         """Links of peers that take part in the site and may know peer messages."""
-        return [link for link in self._members.get(site, ()) if not self._is_deaf(link)]
+        deaf = self.speaking.deaf
+        return [link for link in self._members.get(site, ()) if not deaf(link)]
+
+    def participants(self, site: str) -> list[IPeerLink]:
+        """Links of all peers that take part in the site, those without messages too."""
+        return list(self._members.get(site, ()))
 
     def takes_part(self, site: str, link: IPeerLink) -> bool:
         return link in self._members.get(site, ())
@@ -82,17 +130,41 @@ class SitePeers:
         if link in self._links:
             self._members.setdefault(site, {})[link] = None
             if link.address is not None:
-                self._remember(site, link.address)
+                self._met(site, link, link.address)
+            if site not in self._asked[link]:
+                # It asked us first; without being asked itself it would tell us nothing.
+                self._run(link, self._introduce_one(link, site))
+
+    def _met(self, site: str, link: IPeerLink, address: PeerAddress) -> None:
+        now = self._wall()
+        if address in self._configured:
+            self.book.heard(site, address, Source.CONFIGURED, now)
+        if link.dialled:
+            self.book.reached(site, address, now)
+            return
+        # Where it came from is certain, that it listens there is its word.
+        self.book.heard(site, address, Source.ASKED_US, now, link.identity)
+        self.book.seen(site, address, now)
 
     def opened(self, link: IPeerLink) -> None:
+        self.speaking.opened(link)
+        if CARRY in link.features:
+            self.neighbours.opened(link)
+        self._asked[link] = set()
         self._links[link] = self._run(link, self._introduce(link))
 
     def closed(self, link: IPeerLink) -> None:
+        self.neighbours.closed(link)
+        self._asked.pop(link, None)
         introduction = self._links.pop(link, None)
         if introduction is not None:
             introduction.cancel()
-        for members in self._members.values():
-            members.pop(link, None)
+        now = self._wall()
+        for site, members in self._members.items():
+            if link in members:
+                del members[link]
+                if link.address is not None:
+                    self.book.seen(site, link.address, now)
 
     def _run(self, link: IPeerLink, work: Coroutine[Any, Any, Any]) -> Deferred[None]:
         running = Deferred.fromCoroutine(work)
@@ -111,6 +183,13 @@ class SitePeers:
             if not self.takes_part(site, link):
                 self._run(link, self._introduce_one(link, site))
 
+    def ask_more(self, site: str) -> None:
+        """Ask one zeromsg neighbour for further peers of a site; others only now and then."""
+        ours = [link for link in self._members.get(site, ()) if link.extension]
+        if ours:
+            link = self.rng.choice(ours)
+            self._run(link, self._introduce_one(link, site))
+
     def _introduce_all(self) -> None:
         for link, earlier in list(self._links.items()):
             if earlier.called:
@@ -118,27 +197,43 @@ class SitePeers:
 
     async def _introduce(self, link: IPeerLink) -> None:
         refusals = 0
-        for site in self._sites.addresses():
+        for site in self._held_by(link):
             if not await self._introduce_one(link, site):
                 refusals += 1
             if refusals >= REFUSALS and not link.extension:
                 self._log.debug("{peer} holds few of our sites", peer=link.name)
                 return
 
+    def _held_by(self, link: IPeerLink) -> list[str]:
+        """The sites to ask a peer about."""
+        sites = list(self._sites.addresses())
+        if link.extension:
+            return sites
+        known = [
+            site
+            for site in sites
+            if self.takes_part(site, link)
+            or (link.address is not None and self.book.get(site, link.address) is not None)
+        ]
+        return known or sites
+
     async def _introduce_one(self, link: IPeerLink, site: str) -> bool:
         """Whether the peer knows the site."""
-        peers: list[bytes] = []
+        named = self.exchange(site, link, PEX_OWN, connected=True)
+        # ZeroNet nodes leave out the kinds that they have none of.
+        params = {key: found for key, found in named.items() if found or key == "peers"}
+        self._asked.setdefault(link, set()).add(site)
         try:
-            answer = await link.ask(PEX, {"site": site, "peers": peers, "need": 5})
+            answer = await link.ask(PEX, {"site": site, **params, "need": 5})
         except Unreachable:
             return True
         if "error" in answer:
             return False
         self.joined(site, link)
-        self.learn(site, answer)
+        self.learn(site, answer, link)
         return True
 
-    def learn(self, site: str, message: Any) -> None:
+    def learn(self, site: str, message: Any, link: IPeerLink) -> None:
         """Addresses out of a pex request or answer. Raises TheirMistake on malformed ones."""
         for key, unpack in _KINDS:
             packed = message.get(key)
@@ -154,56 +249,108 @@ class SitePeers:
                         raise
                     # An onion with a wrong checksum: ZeroNet nodes pass those on unseen.
                     continue
-                # Whoever names a private address could make us knock at our own network.
-                if address.port and not address.is_private:
-                    self._remember(site, address)
+                if self._may_name(link, address):
+                    self.book.heard(site, address, Source.PEX, self._wall(), link.identity)
 
-    def _remember(self, site: str, address: PeerAddress) -> None:
-        known = self._known.setdefault(site, OrderedDict())
-        known[address] = None
-        known.move_to_end(address)
-        if len(known) > KNOWN_LIMIT:
-            known.popitem(last=False)
+        if CARRY in link.features:
+            self._learn_carried(site, message.get(CARRIES, []), link)
+
+    def _learn_carried(self, site: str, names: object, link: IPeerLink) -> None:
+        if not isinstance(names, list):
+            raise TheirMistake(f"{CARRIES} is no list")
+        heard = [text(name, CARRIES, 100) for name in names[:CARRIES_LIMIT]]
+        self.neighbours.add(link, site, heard)
+
+    def traced(self, site: str, link: IPeerLink, trace: tuple[str, ...] | None) -> None:
+        """A broadcast names the hops it took: the last one is a neighbour of our neighbour."""
+        if trace:
+            self.neighbours.add(link, site, trace[-1:])
+
+    def _may_name(self, link: IPeerLink, address: PeerAddress) -> bool:
+        now = self._clock.seconds()
+        if address.kind == "onion" and len(address.host) != _ONION_V3:
+            return False  # no Tor of today reaches it
+        if is_private(address.host) and not is_private(link.identity):
+            # Whoever names a private address could make us knock at our own network.
+            return False
+        if not self._named.allows(link.identity, now):
+            return False
+        self._named.spoke(link.identity, now)
+        return True
+
+    def found(
+        self, site: str, addresses: Iterable[PeerAddress], source: Source, teller: str
+    ) -> None:
+        """Peers of a site that another source named. teller: which tracker or host it was."""
+        for address in addresses:
+            self.book.heard(site, address, source, self._wall(), teller)
 
     def known(self, site: str) -> list[PeerAddress]:
         """Addresses of the site's peers, those heard of last first."""
-        return list(reversed(self._known.get(site, OrderedDict())))
+        return self.book.known(site)
 
-    def exchange(self, site: str, link: IPeerLink, need: int) -> dict[str, list[bytes]]:
-        """Packed addresses of the site's peers for a pex answer."""
-        answer: dict[str, list[bytes]] = {"peers": [], "peers_ipv6": [], "peers_onion": []}
+    def listed(self, site: str) -> list[dict[str, Any]]:
+        """The site's peers for its clients: connected ones, known ones, neighbours' neighbours.
+
+        capable: whether it knows peer messages, None where nobody knows.
+        last_seen: Unix time it was last connected, or None.
+        """
+        now = self._wall()
+        members = self._members.get(site, {})
+        capable = self.speaking.capable
+        entries = {
+            link.name: _entry(True, bool(link.extension) or capable(link.declared), now)
+            for link in members
+        }
+        for peer in self.book.peers(site):
+            seen = peer.last_seen or None
+            entries.setdefault(str(peer.address), _entry(False, capable(peer.address), seen))
+        for name in self.neighbours.names(site):
+            entries.setdefault(name, _entry(False, None, None))
+        return [{"ip": name, **entry} for name, entry in entries.items()]
+
+    def answer(self, site: str, link: IPeerLink, need: int) -> dict[str, list[Any]]:
+        """What is said to a pex; looking through the book takes a while, so not at any rate."""
+        now = self._clock.seconds()
+        connected = not self._answered.allows(link.identity, now)
+        if not connected:
+            self._answered.spoke(link.identity, now)
+        return self.exchange(site, link, need, connected)
+
+    def exchange(
+        self, site: str, link: IPeerLink, need: int, connected: bool = False
+    ) -> dict[str, list[Any]]:
+        """Packed addresses of the site's peers for a pex. connected: of these alone."""
+        answer: dict[str, list[Any]] = {"peers": [], "peers_ipv6": [], "peers_onion": []}
         keys = {"ipv4": "peers", "ipv6": "peers_ipv6", "onion": "peers_onion"}
-        connected = (member.address for member in self._members.get(site, ()))
-        wanted = self._presentable([*connected, *self.known(site)], link)
+        members = [member.address for member in self._members.get(site, ())]
+        others = [] if connected else self.book.peers(site)
+        heard = (peer.address for peer in others if not peer.failures)
+        wanted = self._presentable([*members, *heard], link)
         for address in list(wanted)[: min(need, PEX_LIMIT)]:
             answer[keys[address.kind]].append(pack_address(address))
+        if self._carries and link.extension:
+            closed = [member.name for member in self.members(site) if member.address is None]
+            answer[CARRIES] = [name for name in closed if name != link.name][-CARRIES_LIMIT:]
         return answer
 
-    @staticmethod
     def _presentable(
-        addresses: Iterable[PeerAddress | None], asker: IPeerLink
+        self, addresses: Iterable[PeerAddress | None], asker: IPeerLink
     ) -> dict[PeerAddress, None]:
+        # Among nodes of a private network its addresses mean something.
+        private = self._private and is_private(asker.identity)
         return {
             address: None
             for address in addresses
-            if address is not None and not address.is_private and address != asker.address
+            if address is not None
+            and (private or not is_private(address.host))
+            and address != asker.address
         }
-
-    def heard(self, link: IPeerLink, answer: Any) -> None:
-        """Look at the answer to a peer message: nodes without the plugin do not know it."""
-        error = answer.get("error")
-        if isinstance(error, str) and error.startswith(UNKNOWN_COMMAND):
-            self._deaf[link.name] = self._clock.seconds() + DEAF_SECONDS
-            if len(self._deaf) > DEAF_LIMIT:
-                self._deaf.popitem(last=False)
 
     def understands(self, link: IPeerLink) -> None:
         """The peer sent a peer message itself."""
-        self._deaf.pop(link.name, None)
+        self.speaking.understands(link)
 
-    def _is_deaf(self, link: IPeerLink) -> bool:
-        return bool(self._deaf) and self._deaf.get(link.name, 0.0) > self._clock.seconds()
 
-    def capable(self, link: IPeerLink) -> bool:
-        """Whether peer messages may be sent to it."""
-        return not self._is_deaf(link)
+def _entry(connected: bool, capable: bool | None, last_seen: float | None) -> dict[str, Any]:
+    return {"connected": connected, "capable": capable, "last_seen": last_seen}

@@ -35,7 +35,9 @@ from zeromsg.net.client_gate import origin_allowed
 from zeromsg.net.client_protocol import ClientFactory, ClientLimits
 from zeromsg.net.dialer import Dialer
 from zeromsg.net.pool import PeerFactory
+from zeromsg.net.port_mapping import IWay, NatPmp, PortMapping, default_gateway
 from zeromsg.net.tls import load_certificate, tls_options
+from zeromsg.net.upnp import Upnp
 from zeromsg.service import config
 from zeromsg.service.config import Settings
 from zeromsg.service.node import Edges, Node
@@ -75,6 +77,7 @@ class NodeService(Service):
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
         self._node: Node | None = None
+        self._mapping: PortMapping | None = None
         self.started: Deferred[None] = Deferred()
         self.failed = False
 
@@ -141,6 +144,8 @@ class NodeService(Service):
         if self._settings.peers.endpoint:
             port = await self._listen(self._settings.peers.endpoint, PeerFactory(self.node.pool))
             self.node.peer_port = getattr(port.getHost(), "port", 0)
+            if self._settings.peers.map_port and self.node.peer_port:
+                self._map_port()
         self.node.start()
         gate = _Gate(self.node, self._clients, self._token)
         pages = Pages(gate, secrets.token_bytes, self._reactor.seconds)
@@ -158,6 +163,12 @@ class NodeService(Service):
             port=self.node.ui[1],
             peers=self.node.peer_port or "no port",
         )
+
+    def _map_port(self) -> None:
+        source = source_host(self._settings.peers.endpoint)
+        ways: list[IWay] = [NatPmp(self._reactor, default_gateway), Upnp(self._reactor, source)]
+        self._mapping = PortMapping(self._reactor, ways, self.node.mapped)
+        self._mapping.start(self.node.peer_port)
 
     async def _listen(self, description: str, factory: Any) -> IListeningPort:
         try:
@@ -185,6 +196,8 @@ class NodeService(Service):
         super().stopService()
         closing = [Deferred.fromCoroutine(_closed(port)) for port in self._ports]
         self._ports = []
+        if self._mapping is not None:
+            closing.append(self._mapping.stop())
         if self._node is None:
             return DeferredList(closing)
         self._clients.stop()

@@ -227,6 +227,26 @@ class PeerSettings:
         default=8_388_608,
         metadata=_option(_BYTES, "Bytes that may wait for a peer that does not read."),
     )
+    outgoing: int = attrs.field(
+        default=8,
+        metadata=_option(
+            _whole(0, 1000), "Connections that are kept for each site; 0 dials nobody unasked."
+        ),
+    )
+    allow_private: bool = attrs.field(
+        default=False,
+        metadata=_option(
+            _SWITCH, "Dial private addresses that other peers name; for networks of your own."
+        ),
+    )
+    relay_sends: bool = attrs.field(
+        default=True,
+        metadata=_option(_SWITCH, "Carry messages between two peers that cannot dial one another."),
+    )
+    map_port: bool = attrs.field(
+        default=False,
+        metadata=_option(_SWITCH, "Ask the router (NAT-PMP, UPnP) to let peers in."),
+    )
 
 
 @attrs.frozen

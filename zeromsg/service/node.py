@@ -6,7 +6,7 @@ edges; `service.assembly` adds the sockets.
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from zeromsg.net import client_gate
 from zeromsg.net.dialer import can_connect
 from zeromsg.net.peer_protocol import Limits
 from zeromsg.net.pool import Pool
+from zeromsg.policy.capability import CAPABLE_SECONDS, Capabilities
+from zeromsg.policy.peer_book import PeerBook
 from zeromsg.policy.recorder import Recorder
 from zeromsg.policy.scoring import Banned, Scoring
 from zeromsg.policy.seen import LIFETIME, Seen
@@ -30,6 +32,7 @@ from zeromsg.policy.shedding import PAUSE_SECONDS, Shedding
 from zeromsg.policy.signers import Signers
 from zeromsg.policy.site_state import SiteState
 from zeromsg.routing.blame import Blame
+from zeromsg.routing.carrying import Carrying
 from zeromsg.routing.cert_commands import CertCommands
 from zeromsg.routing.commands import Commands
 from zeromsg.routing.crypt_commands import CryptCommands
@@ -40,8 +43,10 @@ from zeromsg.routing.history import History
 from zeromsg.routing.inbound import Inbound, Origin
 from zeromsg.routing.info import NodeFacts, site_info
 from zeromsg.routing.joining import Joining, complete
+from zeromsg.routing.keeping import Keeping
 from zeromsg.routing.message_commands import MessageCommands
 from zeromsg.routing.outbound import Outbound
+from zeromsg.routing.port_check import PortCheck
 from zeromsg.routing.prompts import Prompts
 from zeromsg.routing.recipients import Recipients
 from zeromsg.routing.relay import Relay
@@ -51,13 +56,15 @@ from zeromsg.routing.secrecy import Heavy, Secrecy
 from zeromsg.routing.secrecy_commands import SecrecyCommands
 from zeromsg.routing.site_commands import SiteCommands
 from zeromsg.routing.site_peers import SitePeers
+from zeromsg.routing.speaking import Speaking
+from zeromsg.service import peer_memory
 from zeromsg.service.config import Settings
 from zeromsg.store.database import Ban, Database
 from zeromsg.store.sites import Sites
 from zeromsg.store.users import Users
 from zeromsg.wire.client_messages import event_head
 from zeromsg.wire.json_text import dump_compact
-from zeromsg.wire.names import PEER_ID_PREFIX, TLS_RSA
+from zeromsg.wire.names import CARRY, PEER_ID_PREFIX, TLS_RSA
 from zeromsg.wire.peer_messages import Handshake
 from zeromsg.wire.values import PeerAddress
 
@@ -85,6 +92,7 @@ class Edges:
     clock: seconds for timers. wall: Unix seconds. rng: picks peers.
     entropy: bytes nobody can guess. connector: to a peer's address.
     heavy: runs what would block for long. tls: options of `net.tls`, or None.
+    kinds: of addresses the connector reaches.
     """
 
     clock: IReactorTime
@@ -94,6 +102,7 @@ class Edges:
     connector: Callable[[PeerAddress], IStreamClientEndpoint]
     heavy: Heavy
     tls: Any = None
+    kinds: Collection[str] = ("ipv4", "ipv6")
 
 
 class Node:
@@ -109,6 +118,7 @@ class Node:
         self._wall = edges.wall
         self._entropy = edges.entropy
         self.peer_port = 0
+        self._outside_port = 0
         self.ui = ("127.0.0.1", 0)
         self.peer_id = PEER_ID_PREFIX + "".join(
             _ALPHABET[byte % len(_ALPHABET)] for byte in edges.entropy(12)
@@ -129,7 +139,22 @@ class Node:
         self.delivery = Delivery(
             self.sites, database, self._state, self.secrecy, self._deadlines, edges.wall
         )
-        self.site_peers = SitePeers(self.sites, edges.clock)
+        self.book = PeerBook(
+            allow_private=settings.peers.allow_private,
+            is_us=lambda address: self.pool.is_us(address),
+        )
+        self.capabilities = Capabilities()
+        self.site_peers = SitePeers(
+            self.sites,
+            self.book,
+            Speaking(self.capabilities, edges.wall),
+            edges.clock,
+            edges.wall,
+            edges.rng,
+            private=settings.peers.allow_private,
+            carries=settings.peers.relay_sends,
+            configured=settings.peers.connect,
+        )
         self.blame = Blame(
             scoring=self.scoring,
             recorder=self.recorder,
@@ -153,8 +178,39 @@ class Node:
         )
         self._tls = edges.tls is not None
         self._connector = edges.connector
+        self.port_check = PortCheck(
+            peers=self.pool,
+            clock=edges.clock,
+            rng=edges.rng,
+            port=self._port,
+            private=settings.peers.allow_private,
+        )
+        self._features = frozenset([CARRY] if settings.peers.relay_sends else [])
         history = History(self.sites, edges.wall)
-        relay = Relay(self.site_peers, self.pool, edges.rng, self.blame, self._deadlines)
+        self.keeping = Keeping(
+            sites=self.sites,
+            site_peers=self.site_peers,
+            book=self.book,
+            peers=self.pool,
+            clock=edges.clock,
+            wall=edges.wall,
+            rng=edges.rng,
+            outgoing=settings.peers.outgoing,
+            kinds=edges.kinds,
+            banned=self.blame.is_banned,
+        )
+        relay = Relay(self.site_peers, self.keeping, edges.rng, self.blame, self._deadlines)
+        carrying = Carrying(
+            sites=self.sites,
+            site_peers=self.site_peers,
+            peers=self.pool,
+            blame=self.blame,
+            deadlines=self._deadlines,
+            clock=edges.clock,
+            wall=edges.wall,
+            raw_limit=settings.peers.raw_limit,
+            enabled=settings.peers.relay_sends,
+        )
         self.inbound = Inbound(
             sites=self.sites,
             states=self._state,
@@ -168,6 +224,7 @@ class Node:
             replies=self.replies,
             relay=relay,
             site_peers=self.site_peers,
+            carrying=carrying,
             clock=edges.clock,
             wall=edges.wall,
             raw_limit=settings.peers.raw_limit,
@@ -178,6 +235,7 @@ class Node:
             inbound=self.inbound,
             blame=self.blame,
             joining=self.joining,
+            carrying=carrying,
             check_port=self._check_port,
             changed=self._site_changed,
         )
@@ -202,6 +260,7 @@ class Node:
             replies=self.replies,
             relay=relay,
             site_peers=self.site_peers,
+            carrying=carrying,
             peers=self.pool,
             clock=edges.clock,
             wall=edges.wall,
@@ -215,7 +274,6 @@ class Node:
             site_peers=self.site_peers,
             recorder=self.recorder,
             history=history,
-            wall=edges.wall,
         )
         site_commands = SiteCommands(
             sites=self.sites,
@@ -254,6 +312,8 @@ class Node:
         for site in self.settings.sites:
             self.add_site(site.address, site.path, site.size_limit)
         now = self._wall()
+        peer_memory.restore_capabilities(self.database, self.capabilities, now)
+        self.database.forget_peers_before(now - CAPABLE_SECONDS, self.sites.addresses())
         self.seen.restore(self.database.seen_since(now - LIFETIME))
         kept = self.database.bans()
         bans = (Banned(ban.identity, ban.until, ban.strikes, ban.reason) for ban in kept)
@@ -268,12 +328,15 @@ class Node:
             if self.users.get(user) is not None:
                 self._know_key(address, user, key)
         self.delivery.restore(address)
+        peer_memory.restore_peers(self.database, self.book, address)
         if site.rules is None:
             self._log.info("{site}: {why}", site=address, why=site.rules_problem)
 
     def start(self) -> None:
         self.pool.start(self.requests, self.settings.peers.connect)
         self.site_peers.start()
+        self.keeping.start()
+        self.port_check.start()
         self.joining.start()
         self._saving.start(SAVE_SECONDS, now=False)
         self._reloading.start(RELOAD_SECONDS, now=False)
@@ -283,6 +346,8 @@ class Node:
             if loop.running:
                 loop.stop()
         self.joining.stop()
+        self.port_check.stop()
+        self.keeping.stop()
         self.site_peers.stop()
         self.pool.stop()
         self._deadlines.stop()
@@ -299,6 +364,7 @@ class Node:
         changes = self.signers.take_changes()
         if changes:
             self.database.change_signers(changes)
+        peer_memory.save(self.database, self.book, self.capabilities)
 
     def _look(self) -> None:
         """See whether the node keeps up; if not, slow the worst senders down."""
@@ -355,6 +421,10 @@ class Node:
             return None
         return record.to_map(with_peers=True) if record is not None else None
 
+    def now(self) -> float:
+        """Unix seconds, by this node's clock."""
+        return self._wall()
+
     def _is_used(self, link: IPeerLink) -> bool:
         return any(self.site_peers.takes_part(site, link) for site in self.sites.addresses())
 
@@ -373,19 +443,28 @@ class Node:
                 info = site_info(site, user, peers)
                 client.push(event_head("setSiteInfo", dump_compact(info)))
 
+    def mapped(self, port: int) -> None:
+        """A router lets others in at this port; 0 when it does so no more."""
+        self._outside_port = port
+
+    def _port(self) -> int:
+        """Where others connect, as far as this node knows; 0 for nowhere."""
+        return self._outside_port or self.peer_port
+
     def _handshake(self, remote: PeerAddress) -> Handshake:
         return Handshake(
             peer_id=self.peer_id,
-            fileserver_port=self.peer_port,
-            port_opened=None if self.peer_port else False,
+            fileserver_port=self._port(),
+            port_opened=self.port_check.is_open(remote.kind),
             target_ip=remote.host,
             crypt_supported=(TLS_RSA,) if self._tls else (),
             crypt=None,
             time=int(self._wall()),
+            features=self._features,
         )
 
     def _facts(self) -> NodeFacts:
-        return NodeFacts(__version__, self.peer_port, *self.ui)
+        return NodeFacts(__version__, self._port(), *self.ui, self.port_check.all())
 
     def _check_port(self, link: IPeerLink, port: int) -> Deferred[bool]:
         """Whether the peer's port can be reached from here."""
@@ -444,6 +523,7 @@ class Node:
             "version": __version__,
             "peer_id": self.peer_id,
             "peer_port": self.peer_port,
+            "port_opened": dict(self.port_check.all()),
             "sites": [
                 {
                     "address": site.address,

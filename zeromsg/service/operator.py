@@ -1,11 +1,12 @@
 """What the operator of a running node can ask of it, beside its status."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zeromsg.errors import ClientError, ConfigError
 from zeromsg.policy.scoring import BAN_SECONDS, LONGEST_BAN
 from zeromsg.service.node import Node
+from zeromsg.service.peer_report import report
 from zeromsg.service.user_admin import administer, text_or_none, user_named
 
 _IDENTITY_LIMIT = 100
@@ -15,7 +16,8 @@ _REASON_LIMIT = 200
 def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """Run one command; its result as a JSON map. Raises ClientError.
 
-    why: `hash`. bans: nothing. ban: `identity`, `seconds`, `reason`. pardon: `identity`.
+    why: `hash`. bans: nothing. peers: `site`, or nothing for all of them.
+    ban: `identity`, `seconds`, `reason`. pardon: `identity`.
     prompts: nothing. prompt_answer: `id` and `answer`, which may be left out where
     there is one choice only, or `no` (true).
     identities: `site`. identity_keep: `site`, `id`, `address`.
@@ -91,12 +93,23 @@ def _messages(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, A
                 for ban in node.bans()
             ]
         }
+    if cmd == "peers":
+        return {"peers": report(node, _sites(node, params), node.now())}
     if cmd == "ban":
         node.ban(_text(params, "identity"), _seconds(params), _text(params, "reason", "by hand"))
         return {"banned": params["identity"]}
     if cmd == "pardon":
         return {"pardoned": node.pardon(_text(params, "identity"))}
     raise ClientError("unsupported", "the operator has no such command")
+
+
+def _sites(node: Node, params: Mapping[str, Any]) -> Sequence[str]:
+    if "site" not in params:
+        return node.sites.addresses()
+    site = _text(params, "site")
+    if node.sites.get(site) is None:
+        raise ClientError("unsupported", f"this node does not hold the site {site}")
+    return [site]
 
 
 def _text(params: Mapping[str, Any], name: str, default: str | None = None) -> str:

@@ -7,7 +7,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from zeromsg.errors import ClientError
+from zeromsg.crypto.keys import PrivateKey
+from zeromsg.errors import BadKey, ClientError
 from zeromsg.routing.cert_commands import certificates
 from zeromsg.store.user import User
 from zeromsg.store.users import Users
@@ -23,7 +24,8 @@ def administer(users: Users, cmd: str, params: _Json) -> Mapping[str, Any] | Non
     user_list: nothing. user_new: `name` (or null). user_import: `document`.
     user_export: `user` (or null for all), `passphrase` where there is one.
     user_passphrase: `old` where there is one, `new` (null for none).
-    cert_list: `user`, `site` (or null). cert_select: `user`, `site`, `domain`.
+    site_key_add: `key`, a site's own key as WIF, for the default user, who is made if
+    there is none. cert_list: `user`, `site` (or null). cert_select: `user`, `site`, `domain`.
     cert_remove: `user`, `domain`. A user is given as `Users.find` takes it, null
     is the default one. Raises ClientError, ConfigError.
     """
@@ -94,6 +96,16 @@ def _check_passphrase(users: Users, given: str | None) -> None:
         raise ClientError("denied", "the passphrase is wrong")
 
 
+def _site_key_add(users: Users, params: _Json) -> _Json:
+    try:
+        key = PrivateKey.from_wif(_text(params, "key"))
+    except BadKey as problem:
+        raise ClientError("invalid", f"key: {problem}") from None
+    user = users.default if users.all() else users.new()
+    user.set_site_key(key.address, key)
+    return {"site": key.address}
+
+
 def _cert_list(users: Users, params: _Json) -> _Json:
     user = user_named(users, text_or_none(params, "user"))
     return {"certificates": certificates(user, text_or_none(params, "site") or "")}
@@ -119,6 +131,7 @@ _COMMANDS: Mapping[str, Callable[[Users, _Json], _Json]] = {
     "user_import": _import,
     "user_export": _export,
     "user_passphrase": _passphrase,
+    "site_key_add": _site_key_add,
     "cert_list": _cert_list,
     "cert_select": _cert_select,
     "cert_remove": _cert_remove,

@@ -26,8 +26,6 @@ from zeromsg.policy.signers import Changes, Named, Signer
 FILE_NAME = "zeromsg.sqlite3"
 SEEN_LIMIT = 1_000_000
 """Most hashes kept; the first written fall off first."""
-PEERS_LIMIT = 1000
-"""Most peers kept for a site; those not seen for longest fall off first."""
 
 _BUSY_SECONDS = 5.0
 _SEEN_PAGE = 10_000
@@ -72,6 +70,16 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO client_keys SELECT site, '', key FROM site_keys",
         "DROP TABLE site_keys",
     ),
+    (
+        # The first one was never written to.
+        "DROP TABLE peers",
+        "CREATE TABLE site_peers (site TEXT NOT NULL, address TEXT NOT NULL,"
+        " teller TEXT NOT NULL, sources TEXT NOT NULL, successes INTEGER NOT NULL,"
+        " failures INTEGER NOT NULL, last_seen REAL NOT NULL, retry_at REAL NOT NULL,"
+        " PRIMARY KEY (site, address)) WITHOUT ROWID",
+        "CREATE TABLE capabilities (node TEXT PRIMARY KEY, how TEXT NOT NULL,"
+        " at REAL NOT NULL) WITHOUT ROWID",
+    ),
 )
 
 _ADVICE = {
@@ -115,16 +123,29 @@ class QueuedMessage(NamedTuple):
     wall: float
 
 
-class KnownPeer(NamedTuple):
-    """A peer of a site.
+class PeerRow(NamedTuple):
+    """A peer of a site, as `policy.peer_book` knows it.
 
-    address: `host:port`. last_seen: Unix time it last answered, 0 for never.
+    address: `host:port`. teller: who named it, as a range. sources: how it was
+    heard of, with the first and the last Unix time. last_seen, retry_at: Unix time.
     """
 
+    site: str
     address: str
-    last_seen: float
+    teller: str
+    sources: Mapping[str, tuple[float, float]]
     successes: int
     failures: int
+    last_seen: float
+    retry_at: float
+
+
+class CapabilityRow(NamedTuple):
+    """What a node showed of its knowing peer messages. node: `host:port`. at: Unix time."""
+
+    node: str
+    how: str
+    at: float
 
 
 class Database:
@@ -324,39 +345,58 @@ class Database:
 
     # Peers
 
-    def peers(self, site: str) -> list[KnownPeer]:
-        """The peers of a site, last seen first."""
+    def peers(self, site: str) -> list[PeerRow]:
+        """The peers of a site, by address."""
         rows = self._rows(
-            "SELECT address, last_seen, successes, failures FROM peers"
-            " WHERE site = ? ORDER BY last_seen DESC, id DESC",
+            "SELECT site, address, teller, sources, successes, failures, last_seen, retry_at"
+            " FROM site_peers WHERE site = ? ORDER BY address",
             (site,),
         )
-        return [KnownPeer(*row) for row in rows]
+        return [PeerRow._make((*row[:3], self._sources(row[3]), *row[4:])) for row in rows]
 
-    def saw_peer(self, site: str, address: str, wall: float, ok: bool) -> None:
-        """Count a success, or a failure, of a peer of a site.
-
-        Only a success moves `last_seen`: a failure is no sign of life, so that
-        addresses which never answered fall off before peers which did.
-        """
+    def save_peers(self, kept: Iterable[PeerRow], gone: Iterable[tuple[str, str]]) -> None:
+        """Add or replace peers, and drop others by site and address, in one transaction."""
         with self._transaction():
-            changed = self._connection.execute(
-                "UPDATE peers SET last_seen = max(last_seen, ?), successes = successes + ?,"
-                " failures = failures + ? WHERE site = ? AND address = ?",
-                (wall if ok else 0.0, ok, not ok, site, address),
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO site_peers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                ((*row[:3], json.dumps(row.sources), *row[4:]) for row in kept),
             )
-            if changed.rowcount:
-                return
-            self._connection.execute(
-                "INSERT INTO peers (site, address, last_seen, successes, failures)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (site, address, wall if ok else 0.0, ok, not ok),
+            self._connection.executemany(
+                "DELETE FROM site_peers WHERE site = ? AND address = ?", gone
             )
-            self._connection.execute(
-                "DELETE FROM peers WHERE id IN (SELECT id FROM peers WHERE site = ?"
-                " ORDER BY last_seen DESC, id DESC LIMIT -1 OFFSET ?)",
-                (site, PEERS_LIMIT),
+
+    def capabilities(self) -> list[CapabilityRow]:
+        """What is known of nodes, the oldest first."""
+        rows = self._rows("SELECT node, how, at FROM capabilities ORDER BY at, node")
+        return [CapabilityRow(*row) for row in rows]
+
+    def save_capabilities(self, kept: Iterable[CapabilityRow], gone: Iterable[str]) -> None:
+        """Add or replace what is known of nodes, and drop others, in one transaction."""
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO capabilities VALUES (?, ?, ?)", kept
             )
+            self._connection.executemany(
+                "DELETE FROM capabilities WHERE node = ?", ((node,) for node in gone)
+            )
+
+    def forget_peers_before(self, wall: float, held: Iterable[str]) -> None:
+        """Drop, by Unix time, capabilities and the peers of sites that are not held any more."""
+        held = set(held)
+        sites = {site for (site,) in self._rows("SELECT DISTINCT site FROM site_peers")}
+        with self._transaction():
+            self._connection.execute("DELETE FROM capabilities WHERE at < ?", (wall,))
+            # Of sites that are held the peer book knows what to drop.
+            self._connection.executemany(
+                "DELETE FROM site_peers WHERE site = ? AND last_seen < ?",
+                ((site, wall) for site in sites - held),
+            )
+
+    def _sources(self, text: str) -> dict[str, tuple[float, float]]:
+        try:
+            return {name: (first, last) for name, (first, last) in json.loads(text).items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._unusable(str(error), _DAMAGED) from error
 
     # The file itself
 

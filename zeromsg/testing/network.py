@@ -16,7 +16,7 @@ import json
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -189,12 +189,23 @@ class Network:
     """Nodes on a fake clock.
 
     nodes: how many. seed: of all chance. latency: seconds one way.
-    loss: share of writes that vanish.
+    loss: share of writes that vanish. peers: the `[peers]` settings of all
+    nodes; unless told otherwise they dial nobody by themselves, so that the
+    network has the form that the test gives it. closed: nodes that nobody can
+    connect to.
     """
 
     def __init__(
-        self, nodes: int = 2, seed: int = 0, latency: float = 0.01, loss: float = 0.0
+        self,
+        nodes: int = 2,
+        seed: int = 0,
+        latency: float = 0.01,
+        loss: float = 0.0,
+        peers: PeerSettings | None = None,
+        closed: Collection[int] = (),
     ) -> None:
+        self._closed = closed
+        self.peers = peers if peers is not None else PeerSettings(outgoing=0)
         self.clock = Clock()
         self.rng = random.Random(seed)
         self.weather = Weather(latency, loss)
@@ -243,7 +254,7 @@ class Network:
         folder.mkdir()
         database = Database(":memory:")
         users = Users(folder / "users.json", self.rng.randbytes)
-        node = self._start(address, folder, database, users, ())
+        node = self._start(address, folder, database, users, (), number not in self._closed)
         made = NetworkNode(number, address, folder, database, users, node)
         self._by_address[address] = made
         return made
@@ -255,8 +266,9 @@ class Network:
         database: Database,
         users: Users,
         sites: Iterable[SiteSettings],
+        listens: bool,
     ) -> Node:
-        settings = Settings(data_dir=folder, peers=PeerSettings(), sites=tuple(sites))
+        settings = Settings(data_dir=folder, peers=self.peers, sites=tuple(sites))
         edges = Edges(
             clock=self.clock,
             wall=self.wall,
@@ -266,7 +278,7 @@ class Network:
             heavy=lambda work: succeed(work()),
         )
         node = Node(settings, edges, database, users)
-        node.peer_port = PEER_PORT
+        node.peer_port = PEER_PORT if listens else 0
         node.load()
         node.start()
         return node
@@ -286,6 +298,8 @@ class Network:
     def _listener(self, target: PeerAddress) -> Accept | None:
         member = self._by_address.get(target)
         if member is None or not member.running:
+            return None
+        if isinstance(member, NetworkNode) and not member.node.peer_port:
             return None
 
         def accept(source: PeerAddress) -> IProtocol | None:
@@ -310,7 +324,12 @@ class Network:
             for site in member.node.sites.all()
         ]
         member.node = self._start(
-            member.address, member.folder, member.database, member.users, held
+            member.address,
+            member.folder,
+            member.database,
+            member.users,
+            held,
+            number not in self._closed,
         )
         member.running = True
 

@@ -235,6 +235,8 @@ class RunningNode:
             "peers": {
                 "endpoint": f"tcp:{self.peer_port}:interface={self.host}",
                 "connect": self.connect,
+                # Loopback is the whole network here.
+                "allow_private": True,
             },
         }
         for key, value in self.settings.items():

@@ -28,6 +28,7 @@ class ZeroFrameProgram(ZeroFrame):
     verdict: a command such as "peerValid" with which it judges what peers send.
     replies: message -> what it answers by `peerReply`, or a function of the
         event that returns it; None stays silent.
+    master_address: of the user to act for, on a node with several.
     events: everything but responses, as (command, params), in order.
     """
 
@@ -42,6 +43,7 @@ class ZeroFrameProgram(ZeroFrame):
         verdict: str | None = None,
         replies: Callable[[Params], Any] | None = None,
         reconnect_seconds: float = 0.2,
+        master_address: str | None = None,
     ) -> None:
         self.events: list[tuple[str, Any]] = []
         self.opened = 0
@@ -54,6 +56,7 @@ class ZeroFrameProgram(ZeroFrame):
             instance_host=host,
             instance_port=port,
             reconnect_delay=int(reconnect_seconds * 1000),
+            multiuser_master_address=master_address,
         )
         self._wait(lambda: self.opened, ASK_SECONDS, "the WebSocket is open")
 
@@ -109,6 +112,11 @@ class ZeroFrameProgram(ZeroFrame):
             self.waiting_callbacks[self.next_message_id] = result.set_result
             self.cmd(cmd, params)
         return result
+
+    def send_response(self, to: Any, result: Any = 1) -> None:
+        """Answer something that the node asked."""
+        with self._lock:
+            self.response(to, result)
 
     def ask(self, cmd: str, params: Any = None, seconds: float = ASK_SECONDS) -> Any:
         return self.send(cmd, params).result(seconds)

@@ -24,6 +24,8 @@ PEER_BROADCAST: Final = "peerBroadcast"
 PEER_SEND: Final = "peerSend"
 PEER_VERDICT: Final = "peerVerdict"
 """Between zeromsg nodes: what clients said of a message. ZeroNet nodes are never sent it."""
+PEER_CARRY: Final = "peerCarry"
+"""Between zeromsg nodes: hand a peerSend on to a neighbour of yours."""
 
 # Peer protocol: fixed texts that ZeroNet nodes look at, or that their users know.
 TLS_RSA: Final = "tls-rsa"
@@ -31,6 +33,11 @@ UNKNOWN_COMMAND: Final = "Unknown command: "
 UNKNOWN_SITE: Final = "Unknown site"
 THANKS: Final = "thx"
 ALREADY_RECEIVED: Final = "Already received, thanks"
+
+CARRIED: Final = "carried"
+"""In a peerSend between zeromsg nodes: it is another's, and only handed on."""
+CARRIES: Final = "carries"
+"""In a pex between zeromsg nodes: names of peers with closed ports to whom messages are carried."""
 
 WANT_VERDICT: Final = "want_verdict"
 """In a peerBroadcast between zeromsg nodes: answer with a peerVerdict, whatever it is."""
@@ -66,3 +73,5 @@ PEER_ID_PREFIX: Final = "-UT3530-"
 EXTENSION: Final = "zeromsg"
 """Handshake key by which zeromsg nodes know each other; ZeroNet nodes ignore it."""
 EXTENSION_VERSION: Final = 1
+CARRY: Final = "carry"
+"""A feature in that key: the node hands on what a `peerCarry` brings."""

@@ -26,6 +26,10 @@ TRACE_LIMIT = 32
 
 PEER_COUNT_LIMIT = 100
 
+FEATURES_LIMIT = 32
+FEATURE_LENGTH = 32
+"""Features of a neighbour that are looked at, and the characters of one."""
+
 _MESSAGE_KEYS = ("message", "site")
 
 
@@ -68,6 +72,7 @@ class Handshake:
     onion: its own onion address without `.onion`, or None; proves nothing.
     extension: version of the zeromsg extension, 0 for other nodes.
     tracker_connection: whether the connection is for announcing, and nothing else.
+    features: what the node does beyond that version, as far as names of features go.
     """
 
     peer_id: str
@@ -82,6 +87,7 @@ class Handshake:
     rev: int = ZERONET_REV
     extension: int = EXTENSION_VERSION
     tracker_connection: bool = False
+    features: frozenset[str] = frozenset()
 
     def to_wire(self) -> dict[str, Any]:
         params: dict[str, Any] = {
@@ -96,7 +102,7 @@ class Handshake:
             "crypt_supported": list(self.crypt_supported),
             "crypt": self.crypt,
             "time": self.time,
-            EXTENSION: {"version": self.extension},
+            EXTENSION: {"version": self.extension, "features": sorted(self.features)},
         }
         if self.onion is not None:
             params["onion"] = self.onion
@@ -128,6 +134,7 @@ class Handshake:
             rev=_optional_integer(params.get("rev")),
             extension=_extension_version(params.get(EXTENSION)),
             tracker_connection=params.get("tracker_connection") is True,
+            features=_features(params.get(EXTENSION)),
         )
 
 
@@ -145,6 +152,14 @@ def _optional_integer(value: object) -> int:
 def _extension_version(value: object) -> int:
     version = value.get("version") if isinstance(value, Mapping) else None
     return version if type(version) is int and version > 0 else 0
+
+
+def _features(value: object) -> frozenset[str]:
+    named = value.get("features") if isinstance(value, Mapping) else None
+    if not isinstance(named, list):
+        return frozenset()
+    short = (name for name in named[:FEATURES_LIMIT] if isinstance(name, str))
+    return frozenset(name for name in short if len(name) <= FEATURE_LENGTH)
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
