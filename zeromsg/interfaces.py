@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
 
 from zeromsg.crypto.cert import Certificate
 from zeromsg.crypto.keys import PrivateKey
@@ -40,6 +41,14 @@ class IPeerLink(Protocol):
     @property
     def dialled(self) -> bool:
         """Whether this node opened the connection, so that the address is proven."""
+
+    @property
+    def face(self) -> str:
+        """As whom this node shows itself here, "" on the clear net (`policy.faces`)."""
+
+    @property
+    def claim(self) -> PeerAddress | None:
+        """The onion that a peer which came in through Tor says it has: proves nothing."""
 
     @property
     def identity(self) -> str:
@@ -98,17 +107,41 @@ class IPeers(Protocol):
     def links(self) -> Collection[IPeerLink]:
         """All open links."""
 
-    def link_to(self, address: PeerAddress) -> Deferred[IPeerLink]:
+    def link_to(self, address: PeerAddress, site: str = "") -> Deferred[IPeerLink]:
         """An open link to this address, dialled if need be.
 
+        site: for which it is; an onion is dialled with another face for each.
         Fails with Unreachable, or NotTried if it was not dialled for a reason of ours.
         """
 
     def is_us(self, address: PeerAddress) -> bool:
         """Whether dialling this address was found to end at this node itself."""
 
-    def named(self, name: str) -> IPeerLink | None:
-        """The open link that clients know by this name."""
+    def named(self, name: str, site: str = "") -> IPeerLink | None:
+        """The open link that clients of a site know by this name."""
+
+
+class ITor(Protocol):
+    """The way to onions, and this node's own (`service.tor_side`)."""
+
+    @property
+    def port(self) -> int:
+        """At which others reach the onions of this node."""
+
+    def endpoint(self, address: PeerAddress, face: str) -> IStreamClientEndpoint:
+        """To an onion, apart from the streams of other faces. Raises NotTried."""
+
+    def onion(self, face: str) -> str:
+        """The onion of a face, without `.onion`; it is served from now on.
+
+        Raises ConfigError where its key cannot be used.
+        """
+
+    def is_ours(self, host: str) -> bool:
+        """Whether an onion is this node's own."""
+
+    def status(self) -> Mapping[str, Any]:
+        """For the operator."""
 
 
 class ITrackers(Protocol):

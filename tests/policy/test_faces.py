@@ -15,10 +15,8 @@ from zeromsg.policy.faces import (
     Faces,
     is_pseudonym,
     make_pseudonym,
-    shadowed,
     speaks_of,
 )
-from zeromsg.wire.values import PeerAddress
 
 ONE, TWO = "1" * 34, "2" * 34
 ONION = "vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd.onion"
@@ -67,10 +65,3 @@ def test_a_door_takes_so_many_in_a_time() -> None:
     assert not doors.may_enter(ONE, 1.0)
     assert doors.may_enter(TWO, 1.0)
     assert doors.may_enter(ONE, ACCEPT_SECONDS)
-
-
-def test_a_claim_to_be_somebody_we_reached_is_known() -> None:
-    known, other = PeerAddress(ONION, 1), PeerAddress(ONION, 2)
-    assert shadowed({known}, known)
-    assert not shadowed({known}, other)
-    assert not shadowed({known}, None)

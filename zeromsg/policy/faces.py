@@ -14,7 +14,7 @@ for what it is, a peer behind Tor that cannot be dialled.
 
 import base64
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import attrs
 
@@ -118,12 +118,3 @@ class Doors:
         while banned and now - banned[0] > SUSPICION_SECONDS:
             banned.popleft()
         return min(len(banned) * SUSPICION_POINTS, SUSPICION_MOST)
-
-
-def shadowed(claims: Collection[PeerAddress], claim: PeerAddress | None) -> bool:
-    """Whether a stranger says it is somebody that we reached ourselves.
-
-    claims: the onions that we dialled. A copy for it would be the second one,
-    or it lies: in both cases it needs none, and only whoever said so has less.
-    """
-    return claim is not None and claim in claims

@@ -17,6 +17,7 @@ from zeromsg.errors import TheirMistake
 from zeromsg.interfaces import IClient, IPeerLink, ISites
 from zeromsg.log import leveled
 from zeromsg.policy.ballot import Verdict
+from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.recorder import Recorder, Stopwatch
 from zeromsg.policy.rules import Rules
 from zeromsg.policy.seen import Met, Seen
@@ -130,6 +131,13 @@ class Inbound:
         except TheirMistake as mistake:
             self._refuse(link, req_id, Rejected("envelope", mistake.points, str(mistake), False))
             return
+        body: Body | None = None
+        if link.face:
+            # Before anything is looked up: whether a message was seen here, a link may
+            # hear of its own site alone.
+            body = self._body_for(link, req_id, envelope, watch)
+            if body is None:
+                return
         met = self._seen.get(envelope.digest)
         if met is not None and not (met is Met.UNSIGNED and envelope.signature):
             self._met_again(link, req_id, envelope)
@@ -138,13 +146,31 @@ class Inbound:
         asks = params.get(WANT_VERDICT) is True and link.extension > 0
         carried = not broadcast and self._carrying.brought(link, params)
         arrival = _Arrival(link, req_id, envelope, broadcast, asks, carried, watch)
+        if body is None:
+            try:
+                body = parse_body(envelope.raw)
+            except TheirMistake as mistake:
+                rejected = Rejected("raw", mistake.points, str(mistake), final=True)
+                self._reject(arrival, "", _noted(watch, rejected))
+                return
+        self._judge(arrival, body)
+
+    def _body_for(
+        self, link: IPeerLink, req_id: Any, envelope: Envelope, watch: Stopwatch
+    ) -> Body | None:
+        """What a message to an onion of ours says, None where it was refused for that."""
         try:
             body = parse_body(envelope.raw)
         except TheirMistake as mistake:
-            rejected = Rejected("raw", mistake.points, str(mistake), final=True)
-            self._reject(arrival, "", _noted(watch, rejected))
-            return
-        self._judge(arrival, body)
+            # Not final: that it was met is no affair of other onions either.
+            rejected = Rejected("raw", mistake.points, str(mistake), final=False)
+            self._refuse(link, req_id, _noted(watch, rejected))
+            return None
+        if not speaks_of(link.face, body.site):
+            unknown = Rejected("site", 0, UNKNOWN_SITE, final=False)
+            self._refuse(link, req_id, _noted(watch, unknown))
+            return None
+        return body
 
     def _met_again(self, link: IPeerLink, req_id: Any, envelope: Envelope) -> None:
         self.counters.duplicates += 1

@@ -29,6 +29,7 @@ class NodeFacts:
     """What is true of this node for every client.
 
     port_opened: by family of addresses, whether peers can connect; None unknown.
+    tor_status: "OK", "Disabled" or `Error (reason)`, as ZeroNet says it.
     """
 
     version: str
@@ -36,6 +37,8 @@ class NodeFacts:
     ui_host: str
     ui_port: int
     port_opened: Mapping[str, bool | None] = MappingProxyType({"ipv4": None, "ipv6": None})
+    tor_enabled: bool = False
+    tor_status: str = "Disabled"
 
 
 def server_info(facts: NodeFacts) -> dict[str, Any]:
@@ -45,8 +48,8 @@ def server_info(facts: NodeFacts) -> dict[str, Any]:
         "platform": "",
         "fileserver_ip": "",
         "fileserver_port": facts.fileserver_port,
-        "tor_enabled": False,
-        "tor_status": "Disabled",
+        "tor_enabled": facts.tor_enabled,
+        "tor_status": facts.tor_status,
         "tor_has_meek_bridges": False,
         "tor_use_bridges": False,
         "ui_ip": facts.ui_host,

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zeromsg.errors import ContentRefused, FileMissing, TheirMistake
 from zeromsg.interfaces import Answer, IPeerLink, ISite, ISites
 from zeromsg.log import leveled
+from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.site_content import ContentUnchanged
 from zeromsg.routing.blame import Blame
 from zeromsg.routing.carrying import Carrying
@@ -122,7 +123,8 @@ class Requests:
     def _site(self, link: IPeerLink, params: Mapping[Any, Any]) -> ISite:
         """The site a request is about; whoever asks takes part in it."""
         site = self._sites.get(text(params.get("site"), "site", 64))
-        if site is None:
+        # Of another onion's sites an onion knows nothing, not even that they are here.
+        if site is None or not speaks_of(link.face, site.address):
             raise _UnknownSite
         self._site_peers.joined(site.address, link)
         if site.content is None:

@@ -23,6 +23,7 @@ from zeromsg.errors import TheirMistake, Unreachable
 from zeromsg.interfaces import IPeerLink, ISites
 from zeromsg.log import leveled
 from zeromsg.policy.addresses import is_private
+from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.peer_book import PeerBook, Source
 from zeromsg.policy.rate import Buckets
 from zeromsg.routing.neighbours import Neighbours
@@ -114,7 +115,12 @@ class SitePeers:
     def members(self, site: str) -> list[IPeerLink]:
         """Links of peers that take part in the site and may know peer messages."""
         deaf = self.speaking.deaf
-        return [link for link in self._members.get(site, ()) if not deaf(link)]
+        members = self._members.get(site, {})
+        reached = {link.address for link in members if link.face and link.dialled}
+        if not reached:
+            return [link for link in members if not deaf(link)]
+        # Who we reached ourselves needs no second copy over a link that says it is the same.
+        return [link for link in members if not deaf(link) and link.claim not in reached]
 
     def participants(self, site: str) -> list[IPeerLink]:
         """Links of all peers that take part in the site, those without messages too."""
@@ -125,10 +131,13 @@ class SitePeers:
 
     def joined(self, site: str, link: IPeerLink) -> None:
         """The peer showed that it takes part in the site."""
-        if link in self._members.get(site, ()):
+        if link in self._members.get(site, ()) or not speaks_of(link.face, site):
             return
         if link in self._links:
             self._members.setdefault(site, {})[link] = None
+            if link.claim is not None:
+                # Hearsay; all strangers count as one teller.
+                self.book.heard(site, link.claim, Source.ASKED_US, self._wall(), link.identity)
             if link.address is not None:
                 self._met(site, link, link.address)
             if site not in self._asked[link]:
@@ -180,7 +189,7 @@ class SitePeers:
     def introduce(self, site: str) -> None:
         """Tell every peer of a site that is new here, but those that know."""
         for link in list(self._links):
-            if not self.takes_part(site, link):
+            if speaks_of(link.face, site) and not self.takes_part(site, link):
                 self._run(link, self._introduce_one(link, site))
 
     def ask_more(self, site: str) -> None:
@@ -206,7 +215,7 @@ class SitePeers:
 
     def _held_by(self, link: IPeerLink) -> list[str]:
         """The sites to ask a peer about."""
-        sites = list(self._sites.addresses())
+        sites = [site for site in self._sites.addresses() if speaks_of(link.face, site)]
         if link.extension:
             return sites
         known = [

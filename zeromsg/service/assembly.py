@@ -34,7 +34,8 @@ from zeromsg.log import leveled, set_level
 from zeromsg.net.client_gate import origin_allowed
 from zeromsg.net.client_protocol import ClientFactory, ClientLimits
 from zeromsg.net.dialer import Dialer
-from zeromsg.net.pool import PeerFactory
+from zeromsg.net.guard import Attempt, Watch
+from zeromsg.net.pool import PeerFactory, StrangerFactory
 from zeromsg.net.port_mapping import IWay, NatPmp, PortMapping, default_gateway
 from zeromsg.net.tls import load_certificate, tls_options
 from zeromsg.net.upnp import Upnp
@@ -42,6 +43,8 @@ from zeromsg.service import config
 from zeromsg.service.config import Settings
 from zeromsg.service.node import Edges, Node
 from zeromsg.service.operator import operate
+from zeromsg.service.tor_only import check_tor
+from zeromsg.service.tor_side import TorSide
 from zeromsg.store.database import Database
 from zeromsg.store.users import Users
 from zeromsg.web.pages import Pages
@@ -57,6 +60,8 @@ _PASSPHRASE_BYTES = 4 * PASSPHRASE_LIMIT + 2
 FAREWELL_SECONDS = 0.2
 """What clients have to hear that the node stops, before connections are cut."""
 
+_KINDS = {"off": ("ipv4", "ipv6"), "on": ("ipv4", "ipv6", "onion"), "only": ("onion",)}
+
 _EVERYWHERE = ("", "0.0.0.0", "::")
 
 
@@ -65,19 +70,29 @@ class NodeService(Service):
 
     passphrase: of users.json, where somebody was asked for it; otherwise the
     settings name a file that holds it.
+    watched: told of every attempt to reach something, in the mode `only` of Tor.
     started: fires when all listeners are up, fails with ConfigError otherwise.
     """
 
     _log = Logger(observer=leveled)
     name = "zeromsg"
 
-    def __init__(self, settings: Settings, reactor: Any, passphrase: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        passphrase: str | None = None,
+        watched: Callable[[Attempt], None] | None = None,
+    ) -> None:
         self._settings = settings
         self._passphrase = passphrase
+        self._watched = watched
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
         self._node: Node | None = None
         self._mapping: PortMapping | None = None
+        self._tor: TorSide | None = None
+        self._watch: Watch | None = None
         self.started: Deferred[None] = Deferred()
         self.failed = False
 
@@ -92,6 +107,11 @@ class NodeService(Service):
         """Open what is on disk. Not before the start: twistd forks until then, and SQLite
         connections do not survive it."""
         settings = self._settings
+        check_tor(settings)
+        if settings.tor.mode == "only":
+            # Before the first socket, and for good.
+            self._watch = Watch(self._report)
+            self._watch.install()
         data_dir = settings.data_dir
         make_private_folder(data_dir)
         self._lock = lock_folder(data_dir)
@@ -121,15 +141,34 @@ class NodeService(Service):
             now = datetime.datetime.now(datetime.UTC)
             tls = tls_options(load_certificate(settings.data_dir / TLS_FILE, now))
         dialer = Dialer(self._reactor, source_host(settings.peers.endpoint))
+        rng = random.Random(secrets.randbits(128))
+        mode = settings.tor.mode
+        if mode != "off":
+            self._tor = TorSide(
+                settings, self._reactor, rng, secrets.token_bytes, self._watch, self._tor_changed
+            )
         return Edges(
             clock=self._reactor,
             wall=time.time,
-            rng=random.Random(secrets.randbits(128)),
+            rng=rng,
             entropy=secrets.token_bytes,
             connector=dialer.endpoint_for,
             heavy=self._in_thread,
             tls=tls,
+            kinds=_KINDS[mode],
+            tor=self._tor,
         )
+
+    def _report(self, attempt: Attempt) -> None:
+        if self._watched is not None:
+            self._watched(attempt)
+        if not attempt.allowed:
+            self._log.warn("refused to {kind}: nothing but Tor is spoken to", kind=attempt.kind)
+            self._log.debug("that was {target}", target=attempt.target)
+
+    def _tor_changed(self) -> None:
+        if self._node is not None and self.running:
+            self._node.tor_changed()
 
     def _in_thread(self, work: Callable[[], Any]) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
@@ -146,6 +185,8 @@ class NodeService(Service):
             self.node.peer_port = getattr(port.getHost(), "port", 0)
             if self._settings.peers.map_port and self.node.peer_port:
                 self._map_port()
+        if self._tor is not None:
+            self._tor.start(lambda face: StrangerFactory(self.node.pool, face))
         self.node.start()
         gate = _Gate(self.node, self._clients, self._token)
         pages = Pages(gate, secrets.token_bytes, self._reactor.seconds)
@@ -202,6 +243,8 @@ class NodeService(Service):
             return DeferredList(closing)
         self._clients.stop()
         self._node.stop()
+        if self._tor is not None:
+            closing.append(self._tor.stop())
         farewell = deferLater(self._reactor, FAREWELL_SECONDS, self._close_files)
         return DeferredList([*closing, farewell])
 

@@ -17,13 +17,15 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from zeromsg import __version__
-from zeromsg.interfaces import IPeerLink
+from zeromsg.errors import NotTried
+from zeromsg.interfaces import IPeerLink, ITor
 from zeromsg.log import leveled
 from zeromsg.net import client_gate
 from zeromsg.net.dialer import can_connect
 from zeromsg.net.peer_protocol import Limits
 from zeromsg.net.pool import Pool
 from zeromsg.policy.capability import CAPABLE_SECONDS, Capabilities
+from zeromsg.policy.faces import CLEAR, Faces, is_pseudonym
 from zeromsg.policy.peer_book import PeerBook
 from zeromsg.policy.recorder import Recorder
 from zeromsg.policy.scoring import Banned, Scoring
@@ -41,7 +43,7 @@ from zeromsg.routing.delivery import Delivery
 from zeromsg.routing.drafts import Drafts
 from zeromsg.routing.history import History
 from zeromsg.routing.inbound import Inbound, Origin
-from zeromsg.routing.info import NodeFacts, site_info
+from zeromsg.routing.info import NodeFacts, server_info, site_info
 from zeromsg.routing.joining import Joining, complete
 from zeromsg.routing.keeping import Keeping
 from zeromsg.routing.message_commands import MessageCommands
@@ -92,7 +94,7 @@ class Edges:
     clock: seconds for timers. wall: Unix seconds. rng: picks peers.
     entropy: bytes nobody can guess. connector: to a peer's address.
     heavy: runs what would block for long. tls: options of `net.tls`, or None.
-    kinds: of addresses the connector reaches.
+    kinds: of addresses this node has a way to. tor: the way to onions, if there is one.
     """
 
     clock: IReactorTime
@@ -103,6 +105,7 @@ class Edges:
     heavy: Heavy
     tls: Any = None
     kinds: Collection[str] = ("ipv4", "ipv6")
+    tor: ITor | None = None
 
 
 class Node:
@@ -127,6 +130,9 @@ class Node:
         self._keys: dict[tuple[str, str], str] = {}
         self._opens: dict[bytes, tuple[str, str]] = {}
         self._checks = 0
+        self._tor = edges.tor
+        self._faces = Faces(settings.tor.share_onion)
+        self._started = False
         self.sites = Sites(settings.data_dir / SITES_FOLDER, edges.wall)
         self.scoring = Scoring()
         self.recorder = Recorder()
@@ -139,8 +145,10 @@ class Node:
         self.delivery = Delivery(
             self.sites, database, self._state, self.secrecy, self._deadlines, edges.wall
         )
+        only = settings.tor.mode == "only"
         self.book = PeerBook(
             allow_private=settings.peers.allow_private,
+            kinds=("onion",) if only else ("ipv4", "ipv6", "onion"),
             is_us=lambda address: self.pool.is_us(address),
         )
         self.capabilities = Capabilities()
@@ -165,16 +173,19 @@ class Node:
             self.sites, self.site_peers, edges.clock, self.blame.charge, self._site_changed
         )
         self.pool = Pool(
-            connector=edges.connector,
+            connector=self._endpoint,
             ours=self._handshake,
             peer_id=self.peer_id,
             tls=edges.tls,
             clock=edges.clock,
             rng=edges.rng,
+            entropy=edges.entropy,
             limits=Limits(settings.peers.requests_in_flight, settings.peers.unsent_limit),
             max_connections=settings.peers.max_connections,
             charge=self.blame.charge,
             used=self._is_used,
+            face_of=self._face_of,
+            is_own=lambda address: self._tor is not None and self._tor.is_ours(address.host),
         )
         self._tls = edges.tls is not None
         self._connector = edges.connector
@@ -199,7 +210,14 @@ class Node:
             kinds=edges.kinds,
             banned=self.blame.is_banned,
         )
-        relay = Relay(self.site_peers, self.keeping, edges.rng, self.blame, self._deadlines)
+        relay = Relay(
+            self.site_peers,
+            self.keeping,
+            edges.rng,
+            self.blame,
+            self._deadlines,
+            push_own=settings.tor.push_own,
+        )
         carrying = Carrying(
             sites=self.sites,
             site_peers=self.site_peers,
@@ -329,17 +347,32 @@ class Node:
                 self._know_key(address, user, key)
         self.delivery.restore(address)
         peer_memory.restore_peers(self.database, self.book, address)
+        if self._started:
+            self._show(address)
         if site.rules is None:
             self._log.info("{site}: {why}", site=address, why=site.rules_problem)
 
     def start(self) -> None:
-        self.pool.start(self.requests, self.settings.peers.connect)
+        """Raises ConfigError where the key of an onion cannot be used."""
+        clear = [peer for peer in self.settings.peers.connect if peer.kind != "onion"]
+        self.pool.start(self.requests, clear)
+        self._started = True
+        for address in self.sites.addresses():
+            self._show(address)
         self.site_peers.start()
         self.keeping.start()
         self.port_check.start()
         self.joining.start()
         self._saving.start(SAVE_SECONDS, now=False)
         self._reloading.start(RELOAD_SECONDS, now=False)
+
+    def _show(self, site: str) -> None:
+        """Have an onion for a site, and keep the configured onions connected for it."""
+        if self._tor is not None:
+            self._tor.onion(self._faces.of(site))
+            for peer in self.settings.peers.connect:
+                if peer.kind == "onion":
+                    self.pool.keep(peer, site)
 
     def stop(self) -> None:
         for loop in (self._saving, self._reloading, self._looking):
@@ -396,6 +429,8 @@ class Node:
             if ban.identity == identity:
                 self._log.info("banned a sender: {reason}", reason=ban.reason)
                 self._log.debug("it is {identity}", identity=identity)
+                if is_pseudonym(identity):
+                    return  # which is gone with its connection
                 self.database.put_ban(Ban(ban.identity, ban.until, ban.strikes, ban.reason))
 
     def ban(self, identity: str, seconds: float, reason: str) -> None:
@@ -451,7 +486,22 @@ class Node:
         """Where others connect, as far as this node knows; 0 for nowhere."""
         return self._outside_port or self.peer_port
 
-    def _handshake(self, remote: PeerAddress) -> Handshake:
+    def _face_of(self, address: PeerAddress, site: str) -> str:
+        return self._faces.of(site) if address.kind == "onion" else CLEAR
+
+    def _endpoint(self, address: PeerAddress, face: str) -> IStreamClientEndpoint:
+        """The one place from which peers are connected to. Raises Unreachable."""
+        if address.kind != "onion":
+            if self.settings.tor.mode == "only":
+                raise NotTried("this node reaches onions only")
+            return self._connector(address)
+        if self._tor is None:
+            raise NotTried("this node has no Tor to reach onions with")
+        return self._tor.endpoint(address, face)
+
+    def _handshake(self, remote: PeerAddress, face: str) -> Handshake:
+        if face and self._tor is not None:
+            return self._onion_handshake(remote, face, self._tor)
         return Handshake(
             peer_id=self.peer_id,
             fileserver_port=self._port(),
@@ -463,12 +513,45 @@ class Node:
             features=self._features,
         )
 
+    def _onion_handshake(self, remote: PeerAddress, face: str, tor: ITor) -> Handshake:
+        """What an onion says of itself: nothing by which two of a node could be linked."""
+        return Handshake(
+            peer_id="",
+            fileserver_port=tor.port,
+            port_opened=None,
+            # Of a stranger nothing is known that could stand here.
+            target_ip="" if is_pseudonym(remote.host) else remote.host,
+            crypt_supported=(),
+            crypt=None,
+            time=int(self._wall()),
+            onion=tor.onion(face),
+            features=self._features,
+        )
+
+    def tor_changed(self) -> None:
+        """Tor came or went, or an onion can be reached: clients hear of it."""
+        info = event_head("setServerInfo", dump_compact(server_info(self._facts())))
+        for site in self.sites.addresses():
+            for client in self.delivery.clients(site):
+                if client.listens("serverChanged"):
+                    client.push(info)
+
     def _facts(self) -> NodeFacts:
-        return NodeFacts(__version__, self._port(), *self.ui, self.port_check.all())
+        tor = self._tor.status() if self._tor is not None else None
+        problem = "" if tor is None else str(tor["problem"])
+        status = "Disabled" if tor is None else f"Error ({problem})" if problem else "OK"
+        return NodeFacts(
+            __version__,
+            self._port(),
+            *self.ui,
+            self.port_check.all(),
+            tor_enabled=tor is not None,
+            tor_status=status,
+        )
 
     def _check_port(self, link: IPeerLink, port: int) -> Deferred[bool]:
         """Whether the peer's port can be reached from here."""
-        if self._checks >= CHECKS_LIMIT:
+        if self._checks >= CHECKS_LIMIT or link.face:
             return succeed(False)
         self._checks += 1
         address = PeerAddress(link.identity, port)
@@ -524,6 +607,7 @@ class Node:
             "peer_id": self.peer_id,
             "peer_port": self.peer_port,
             "port_opened": dict(self.port_check.all()),
+            "tor": self._tor.status() if self._tor is not None else None,
             "sites": [
                 {
                     "address": site.address,
