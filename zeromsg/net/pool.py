@@ -364,6 +364,13 @@ class Pool:
         linked = self.link_to(address, face)
         linked.addCallbacks(self._kept_open, self._kept_failed, (kept,), {}, (kept,), {})
 
+    def tor_is_back(self) -> None:
+        """Dial configured onions soon: their pauses were Tor's, not theirs."""
+        for key, kept in self._kept.items():
+            if key[1] and kept.timer is not None and kept.timer.active():
+                kept.delay = BACKOFF_FIRST
+                kept.timer.reset(self._rng.uniform(0.0, BACKOFF_FIRST))
+
     def _kept_open(self, link: IPeerLink, kept: _Kept) -> None:
         kept.delay = BACKOFF_FIRST
 

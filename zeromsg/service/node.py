@@ -530,6 +530,8 @@ class Node:
 
     def tor_changed(self) -> None:
         """Tor came or went, or an onion can be reached: clients hear of it."""
+        if self._tor is not None and self._tor.status()["connected"]:
+            self.pool.tor_is_back()
         info = event_head("setServerInfo", dump_compact(server_info(self._facts())))
         for site in self.sites.addresses():
             for client in self.delivery.clients(site):

@@ -87,7 +87,7 @@ class TorNetwork:
     def __init__(self, folder: Path, clients: int = CLIENTS) -> None:
         self.folder = folder
         ports = iter(free_ports(2 + 2 * RELAYS + 2 * clients + 1))
-        self.authority = TorNode("authority", folder / "a", *(next(ports) for _ in range(3)))
+        self.authority = TorNode("authority", folder / "a", next(ports), next(ports), next(ports))
         self.relays = [
             TorNode(f"relay{number}", folder / f"r{number}", next(ports), next(ports))
             for number in range(RELAYS)
