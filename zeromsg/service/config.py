@@ -154,6 +154,9 @@ _PATH = _Kind("a path", _read_path)
 _PATH_OR_NONE = _Kind(
     'a path, or ""', lambda value, folder: None if value == "" else _read_path(value, folder)
 )
+_PASSWORD = _text(
+    'a password of 8 to 200 characters, or ""', lambda text: text == "" or 8 <= len(text) <= 200
+)
 _SWITCH = _Kind("true or false", _read_bool)
 _SITE = _text("the address of a site", is_site_address)
 _BYTES = _whole(1024, 1 << 30, "bytes")
@@ -178,6 +181,13 @@ class UiSettings:
         default=(),
         metadata=_option(
             _HOSTS, "Further names a browser may use for this node, for a reverse proxy."
+        ),
+    )
+    password: str = attrs.field(
+        default="",
+        repr=False,
+        metadata=_option(
+            _PASSWORD, 'What browsers are asked for before anything else; "" asks for nothing.'
         ),
     )
     max_clients: int = attrs.field(
