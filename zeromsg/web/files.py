@@ -18,11 +18,12 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import Request
 from twisted.web.server import NOT_DONE_YET
-from twisted.web.static import NoRangeStaticProducer, SingleRangeStaticProducer
+from zope.interface import implementer
 
 from zeromsg.log import leveled
 from zeromsg.web.http import argument, header, refuse
@@ -32,6 +33,8 @@ NEED_SECONDS = 30.0
 
 HTML_LIMIT = 10 * 1024 * 1024
 """Bytes of an html file, which is held in memory while its variables are replaced."""
+
+CHUNK = 64 * 1024
 
 SANDBOX = (
     "allow-forms allow-scripts allow-top-navigation allow-popups allow-modals "
@@ -192,11 +195,11 @@ class FilePages:
         if self._files.is_folder(address, path):
             # Relative, so that it leads nowhere else.
             name = path.rstrip("/").rpartition("/")[2]
-            if not inner_path.endswith("/"):
+            if inner_path[-1:] not in ("", "/"):
                 request.setResponseCode(301)
                 request.setHeader("Location", f"./{name}/")
                 return b""
-            path = f"{path}index.html"
+            path = f"{path.rstrip('/')}/index.html".lstrip("/")
         return self._when_here(request, address, path, lambda: self._send(request, address, path))
 
     def _may_have(self, request: Request, site: str, raw: bool) -> bool:
@@ -264,30 +267,61 @@ class FilePages:
             file.close()
             return b""
         span = _range(header(request, b"range"), size)
-        if span is None:
-            request.setHeader("Content-Length", str(size))
-            if request.method == b"HEAD" or size == 0:
-                return _close(request, file)
-            NoRangeStaticProducer(request, file).start()
-            return NOT_DONE_YET
-        start, end = span
-        if start >= end:
+        start, end = (0, size) if span is None else span
+        if span is not None and start >= end:
             file.close()
             request.setHeader("Content-Range", f"bytes */{size}")
             return refuse(request, 416, "There are no such bytes.")
-        request.setResponseCode(206)
-        request.setHeader("Content-Range", f"bytes {start}-{end - 1}/{size}")
+        if span is not None:
+            request.setResponseCode(206)
+            request.setHeader("Content-Range", f"bytes {start}-{end - 1}/{size}")
         request.setHeader("Content-Length", str(end - start))
-        if request.method == b"HEAD":
-            return _close(request, file)
-        SingleRangeStaticProducer(request, file, start, end - start).start()
+        if request.method == b"HEAD" or start == end:
+            file.close()
+            request.finish()
+            return NOT_DONE_YET
+        file.seek(start)
+        _Sending(request, file, end - start).start()
         return NOT_DONE_YET
 
 
-def _close(request: Request, file: BinaryIO) -> int:
-    file.close()
-    request.finish()
-    return NOT_DONE_YET
+@implementer(IPushProducer)
+class _Sending:
+    """Part of a file, as fast as the browser takes it."""
+
+    def __init__(self, request: Request, file: BinaryIO, left: int) -> None:
+        self._request = request
+        self._file = file
+        self._left = left
+        self._paused = False
+
+    def start(self) -> None:
+        self._request.registerProducer(self, True)
+        self.resumeProducing()
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        while not self._paused and not self._file.closed:
+            data = self._file.read(min(self._left, CHUNK))
+            self._left -= len(data)
+            self._request.write(data)
+            if not data or not self._left:
+                self._end()
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def stopProducing(self) -> None:
+        self._file.close()
+
+    def _end(self) -> None:
+        self._file.close()
+        self._request.unregisterProducer()
+        if self._left:
+            # The file became shorter: what was sent must not seem to be all of it.
+            self._request.loseConnection()
+        else:
+            self._request.finish()
 
 
 def _names(request: Request) -> Any:
