@@ -75,12 +75,6 @@ def test_both_are_bounded(sessions, monkeypatch):
     assert len(sessions._guesses) == 2
 
 
-def test_a_session_is_ended_by_hand(sessions):
-    session = sessions.log_in(PASSWORD, HERE)
-    sessions.log_out(cookie(session))
-    assert not sessions.is_logged_in(cookie(session))
-
-
 def test_without_a_password_everybody_is_in():
     sessions = Sessions("", bytes, lambda: 0.0)
     assert not sessions.needed and sessions.is_logged_in([]) and sessions.has_somebody(HERE)
