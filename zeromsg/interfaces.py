@@ -128,6 +128,9 @@ class ISite(Protocol):
         """What a content.json has to keep to (`site_content.content_rules`), and its
         `current_size`. Raises ContentRefused."""
 
+    def holds(self, inner_path: str) -> bool:
+        """Whether a file is here, and is the one that is listed now."""
+
     def size_of(self, inner_path: str) -> int | None:
         """The size that a content.json lists for a file, None where none lists it."""
 

@@ -138,6 +138,24 @@ def test_an_optional_file_that_is_spoilt_is_not_kept(net):
     assert answered == [None] and "film.bin" not in reader.ask("fileList", [""])
 
 
+def test_a_new_version_of_an_optional_file_is_fetched_again(net):
+    site, folder = optional_site(net, "film.bin", b"x" * 1000)
+    reader = net.client(1, site)
+    reader.call("fileNeed", "film.bin")
+    net.advance(2)
+    content = dict(parse_content((folder / "content.json").read_bytes()))
+    (folder / "film.bin").write_bytes(b"second")
+    content["files_optional"] = {"film.bin": {"sha512": file_digest(b"second"), "size": 6}}
+    content["modified"] += 10
+    data = content_bytes(sign_content(content, net.site_key(site)))
+    (folder / "content.json").write_bytes(data)
+    net.advance(5)
+    net.nodes[1].node.sites.get(site).store_content("content.json", data)
+    answered = results(reader.call("fileGet", ["film.bin"]))
+    net.advance(2)
+    assert answered == ["second"]
+
+
 def test_optional_files_have_a_bound(net):
     site, _ = optional_site(net, "film.bin", b"x" * 1000)
     net.nodes[1].node.sites.get(site).size_limit = 999

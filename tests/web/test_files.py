@@ -297,6 +297,14 @@ def test_a_file_that_is_known_is_not_sent_again(browser):
     assert browser.ask(f"/{SITE}/hello.txt", If_None_Match=mark).body == b"changed"
 
 
+def test_parts_of_another_version_are_not_mixed(browser):
+    mark = browser.ask(f"/{SITE}/hello.txt").headers["etag"]
+    same = browser.ask(f"/{SITE}/hello.txt", Range="bytes=2-4", If_Range=mark)
+    assert (same.code, same.body) == (206, b"234")
+    other = browser.ask(f"/{SITE}/hello.txt", Range="bytes=2-4", If_Range='"other"')
+    assert (other.code, other.body) == (200, b"0123456789")
+
+
 def test_head_gets_the_length_alone(browser):
     response = browser.ask(f"/{SITE}/hello.txt", method="HEAD")
     assert (response.code, response.body) == (200, b"")

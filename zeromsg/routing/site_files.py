@@ -47,7 +47,7 @@ class SiteFiles:
 
     def is_here(self, address: str, inner_path: str) -> bool:
         site = self._sites.get(address)
-        return site is not None and inner_path in site.files()
+        return site is not None and site.holds(inner_path)
 
     def may_come(self, address: str, inner_path: str) -> bool:
         """Whether a file that is not here is listed, or its list is not here yet."""

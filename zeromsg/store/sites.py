@@ -255,6 +255,12 @@ class Site:
             size = len(json.dumps(bare, indent=1)) + sum(entry.size for entry in entries)
         return {**rules, "current_size": size}
 
+    def holds(self, inner_path: str) -> bool:
+        if inner_path in self._held:
+            return True
+        entry = self._entries.get(inner_path) or self._optional.get(inner_path)
+        return entry is not None and self._verified.get(inner_path) == entry.sha512
+
     def size_of(self, inner_path: str) -> int | None:
         entry = self._entries.get(inner_path) or self._optional.get(inner_path)
         return None if entry is None else entry.size

@@ -15,7 +15,7 @@ Source: ZeroFrame API, HTTP.
 import hmac
 import re
 from collections.abc import Callable
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
@@ -267,6 +267,8 @@ class FilePages:
             file.close()
             return b""
         span = _range(header(request, b"range"), size)
+        if header(request, b"if-range") not in (None, f'"{mark}"'):
+            span = None  # of another version than the parts before
         start, end = (0, size) if span is None else span
         if span is not None and start >= end:
             file.close()
@@ -324,7 +326,7 @@ class _Sending:
             self._request.finish()
 
 
-def _names(request: Request) -> Any:
+def _names(request: Request) -> set[str]:
     return {name.decode("latin-1") for name in request.args}
 
 

@@ -412,18 +412,17 @@ class Pages:
         if key is None:
             return refuse(request, 404, "This node does not hold that site.")
         title, nonce = self._gate.title(site), self._entropy(16).hex()
-        secret = self._secrets.make(site, user)
         content = self._gate.content(site)
         if inner_path is None or (not inner_path and self._has_no_page(site, content)):
             request.setHeader("Content-Security-Policy", page_policy(host, nonce))
-            return send_page(request, console_page(site, title, key, secret, nonce))
+            return send_page(request, console_page(site, title, key, nonce))
         request.setHeader("Content-Security-Policy", wrapper_policy(host, nonce))
         path = f"{inner_path}index.html" if inner_path[-1:] in ("", "/") else inner_path
         visit = Visit(
             address=site,
             title=title,
             key=key,
-            secret=secret,
+            secret=self._secrets.make(site, user),
             ajax_key=self._gate.ajax_key(site),
             wrapper_nonce=self._nonces.make(site),
             script_nonce=nonce,

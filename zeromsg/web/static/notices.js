@@ -131,7 +131,12 @@ const Notices = (() => {
     buttons.push(button(current.cancel || "Cancel", () => finish(null), "cancel"));
     answers.append(...buttons);
     for (const each of buttons) each.disabled = true;
-    setTimeout(() => { for (const each of buttons) each.disabled = false; }, CALM_MS);
+    const asksForRights = current.own;
+    setTimeout(() => {
+      for (const each of buttons) each.disabled = false;
+      // So that Enter alone grants nothing.
+      if (!input) (asksForRights ? buttons[buttons.length - 1] : buttons[0]).focus();
+    }, CALM_MS);
     dialog.showModal();
     if (input) input.focus();
   }
