@@ -599,3 +599,18 @@ def test_garbage_of_outsiders_dies_at_the_first_hop(club, stranger):
     assert club.net.nodes[1].node.inbound.counters.refused["group"] >= 10
     assert club.net.nodes[2].node.inbound.counters.refused == {}
     assert club.net.nodes[2].node.secrecy.counts.tried == 0
+
+
+# What a node says of its own users.
+
+
+def test_a_certificate_that_nobody_vouched_for_is_shown_to_nobody(three):
+    """Pages add certificates unasked: one could call itself bob on its own node."""
+    assert three.alice.ask("certAdd", ["zeroid.bit", "web", "bob", "bm9uZQ=="]) == "ok"
+    three.alice.events.clear()
+    answer = three.alice.ask("peerBroadcast", {"message": "I am bob", "privatekey": False})
+    assert answer == {"error": "invalid: Invalid signature certificate"}
+    three.net.advance(1)
+    assert three.alice.events == three.carol.events == []
+    assert three.net.nodes[0].node.signers.users(three.site) == []
+    assert three.alice.ask("peerBroadcast", {"message": "unsigned"})["sent"] is True

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from zeromsg.crypto.cert import Certificate
+from zeromsg.crypto.cert import Certificate, verify_cert
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.crypto.sealed_message import seal_message
 from zeromsg.crypto.shared_keys import group_signed
@@ -23,6 +23,7 @@ from zeromsg.policy.seen import Met, Seen
 from zeromsg.policy.signers import Signers
 from zeromsg.policy.site_state import SiteState
 from zeromsg.policy.validation import (
+    BAD_CERTIFICATE,
     NOT_OF_THE_GROUP,
     Accepted,
     Subject,
@@ -264,10 +265,13 @@ class Drafts:
         if wanted is None:
             return None, None
         if wanted is False:
-            cert = draft.user.certificate(draft.site)
-            if cert is not None and cert.issuer not in rules.cert_signers:
-                cert = None
-            return draft.user.auth_key(draft.site), cert
+            own, cert = draft.user.auth_key(draft.site), draft.user.certificate(draft.site)
+            if cert is None or cert.issuer not in rules.cert_signers:
+                return own, None
+            # Pages add certificates. What no peer would believe, nobody here is shown either.
+            if not verify_cert(own.address, cert, rules.cert_signers):
+                raise BAD_CERTIFICATE.to_client()
+            return own, cert
         if wanted == STORED:
             key = draft.user.site_key(draft.site)
             if key is None:
