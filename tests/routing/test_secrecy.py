@@ -10,7 +10,7 @@ from zeromsg.crypto.cert import Certificate, cert_subject
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.crypto.sealed_message import MEMBER, seal_message
 from zeromsg.crypto.sealing import Recipient, SharedKey
-from zeromsg.crypto.shared_keys import group_key
+from zeromsg.crypto.shared_keys import group_key, shared_key
 from zeromsg.crypto.signing import sign
 from zeromsg.routing import secrecy as secrecy_module
 
@@ -614,3 +614,27 @@ def test_a_certificate_that_nobody_vouched_for_is_shown_to_nobody(three):
     assert three.alice.events == three.carol.events == []
     assert three.net.nodes[0].node.signers.users(three.site) == []
     assert three.alice.ask("peerBroadcast", {"message": "unsigned"})["sent"] is True
+
+
+def test_a_page_does_not_read_what_was_written_to_its_user_on_another_site(three):
+    """It could have a friend hand it what was sealed there, as a reply to a question under `as`."""
+    three.certify(2, "bob")
+    page = three.net.client(2, three.net.site(RULES))
+    three.net.advance(2)
+    # The certificate's key is the same everywhere.
+    three.user(2).set_certificate(page.site, "zeroid.bit")
+    page.ask("peerKeyAdd", [SECRET, "table"])
+    table = shared_key(SECRET, three.site)
+    replies = []
+    for sealed in (sealed_to_bob(three), sealed_to_bob(three, readers=[table])):
+        page.call(
+            "as", [three.site, "peerSend", {"ip": three.net.nodes[1].name, "message": "?"}]
+        ).addCallback(replies.append)
+        three.net.advance(1)
+        question = three.carol.received()[-1]
+        three.carol.call("peerReply", {"hash": question["hash"], "message": sealed})
+        three.net.advance(1)
+    theirs, ours = replies
+    assert theirs["encrypted"] == CLOSED
+    # What the page itself holds a key of, it may read.
+    assert ours["message"] == "hi"

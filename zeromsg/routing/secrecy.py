@@ -210,17 +210,23 @@ class Secrecy:
             return values
         return View(self, {**values, "site": site}, encrypted).values_for(client, values)
 
-    def readers_of(self, client: IClient) -> list[tuple[IReader, Mapping[str, Any]]]:
-        """What a client reads with, and what it is told of it."""
+    def readers_of(self, client: IClient, site: str) -> list[tuple[IReader, Mapping[str, Any]]]:
+        """What a client reads with on a site, and what it is told of it.
+
+        On another site than its own (a reply under `as`) those are the keys that
+        it brought itself: with the user's, one page could have opened what was
+        written to another.
+        """
         connection = self._connections.get(client)
         found: list[tuple[IReader, Mapping[str, Any]]] = []
         if connection is not None and not connection.opens:
             return found
-        user = self._users.get(client.user)
+        user = self._users.get(client.user) if site == client.site else None
         if user is not None:
-            found += [(OwnKey(key), {"by": "auth"}) for key in user.reading_keys(client.site)]
+            found += [(OwnKey(key), {"by": "auth"}) for key in user.reading_keys(site)]
         for name, held in connection.keys.items() if connection is not None else ():
-            found.append((held.key, {"by": "key", "name": name}))
+            if site == client.site or not held.passphrase:
+                found.append((held.key, {"by": "key", "name": name}))
         return found
 
     def try_open(
@@ -279,7 +285,7 @@ class Secrecy:
             raise ClientError("invalid", str(problem)) from None
         assert encrypted is not None
         readers = (
-            self.readers_of(client)
+            self.readers_of(client, client.site)
             if keys is None
             else [(await self._reader(text, client.site), {"by": "key"}) for text in keys]
         )
@@ -321,7 +327,7 @@ class View:
 
     def _read_by(self, client: IClient) -> tuple[Opened | None, Mapping[str, Any]]:
         """What the client reads, and with what."""
-        for reader, how in self._secrecy.readers_of(client):
+        for reader, how in self._secrecy.readers_of(client, self._values["site"]):
             if reader not in self._opened:
                 self._opened[reader] = self._secrecy.try_open(self._values, self._encrypted, reader)
             opened = self._opened[reader]
