@@ -638,3 +638,23 @@ def test_a_page_does_not_read_what_was_written_to_its_user_on_another_site(three
     assert theirs["encrypted"] == CLOSED
     # What the page itself holds a key of, it may read.
     assert ours["message"] == "hi"
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_all_that_was_kept_is_opened_however_much_it_is(network, monkeypatch, hidden):
+    three = Three(network, {**RULES, "history": {"count": 1000}})
+    three.introduce(three.bob)
+    three.bob.close()
+    monkeypatch.setattr(three.net.nodes[2].node.secrecy, "_tries", secrecy_module.Buckets(5, 0))
+    monkeypatch.setattr(three.net.nodes[2].node.secrecy, "_hidden", secrecy_module.Buckets(5, 0))
+    encrypt = {"to": three.address(2), "hidden": hidden}
+    for number in range(20):
+        three.alice.ask("peerBroadcast", {"message": number, "encrypt": encrypt, "immediate": True})
+    three.net.advance(2)
+    late = three.net.client(2, three.site)
+    assert late.messages == list(range(20))
+    assert [event["message"] for event in late.ask("peerHistory")[-20:]] == list(range(20))
+    # New messages have lost nothing by it.
+    late.events.clear()
+    three.send(three.alice, "new", encrypt)
+    assert three.seen_by(late) == ("new", AUTH)

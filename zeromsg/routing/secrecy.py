@@ -38,6 +38,10 @@ TRIED_BURST = 400.0
 TRIED_PER_SECOND = 200.0
 """Decryptions of a site's messages, and separately hints that need a decryption's work."""
 
+KEPT_BURST = 2000.0
+"""The same for what was kept: a full queue or history, once for each of two keys. So neither
+goes unopened because much of it comes at once, nor uses up what new messages have."""
+
 OPENED_LIMIT = 10_000
 """Messages of a site whose sealed part would be known again."""
 
@@ -91,6 +95,8 @@ class Secrecy:
         self._site_keys: dict[str, int] = {}
         self._tries = Buckets(TRIED_BURST, TRIED_PER_SECOND)
         self._hidden = Buckets(TRIED_BURST, TRIED_PER_SECOND)
+        self._kept_tries = Buckets(KEPT_BURST, TRIED_PER_SECOND)
+        self._kept_hidden = Buckets(KEPT_BURST, TRIED_PER_SECOND)
         self._opened: dict[str, Recent[str]] = {}
         self.counts = Counts()
 
@@ -188,27 +194,30 @@ class Secrecy:
         found = self._users.get(client.user)
         return found is not None and found.master_address == user
 
-    def view(self, event: str) -> "View | None":
-        """An event that is shown to each client as it can read it; None where nothing is sealed."""
+    def view(self, event: str, kept: bool = False) -> "View | None":
+        """An event that is shown to each client as it can read it; None where nothing is sealed.
+
+        kept: whether it waited here, and did not come just now.
+        """
         if MARK not in event:
             return None
         values = json_text.load(event)
         encrypted = _encrypted(values["message"])
-        return None if encrypted is None else View(self, values, encrypted)
+        return None if encrypted is None else View(self, values, encrypted, kept)
 
     def readable(self, client: IClient, event: str) -> str:
-        """An event as one client can read it."""
-        view = self.view(event)
+        """An event that was kept as one client can read it."""
+        view = self.view(event, kept=True)
         return event if view is None else view.text_for(client)
 
     def readable_values(
-        self, client: IClient, site: str, values: Mapping[str, Any]
+        self, client: IClient, site: str, values: Mapping[str, Any], kept: bool = False
     ) -> Mapping[str, Any]:
         """The same for an event or a reply with `message`, `signed_by` and `hash`, of a site."""
         encrypted = _encrypted(values.get("message"))
         if encrypted is None:
             return values
-        return View(self, {**values, "site": site}, encrypted).values_for(client, values)
+        return View(self, {**values, "site": site}, encrypted, kept).values_for(client, values)
 
     def readers_of(self, client: IClient, site: str) -> list[tuple[IReader, Mapping[str, Any]]]:
         """What a client reads with on a site, and what it is told of it.
@@ -230,20 +239,21 @@ class Secrecy:
         return found
 
     def try_open(
-        self, values: Mapping[str, Any], encrypted: Encrypted, reader: IReader
+        self, values: Mapping[str, Any], encrypted: Encrypted, reader: IReader, kept: bool
     ) -> Opened | None:
         """Open a received message with one key, within the bounds."""
         site: str = values["site"]
         if encrypted.sender != values["signed_by"]:
             return None
-        if encrypted.hidden and isinstance(reader, OwnKey) and not self._may(self._hidden, site):
+        hidden = self._kept_hidden if kept else self._hidden
+        if encrypted.hidden and isinstance(reader, OwnKey) and not self._may(hidden, site):
             return None
         opened = open_message(
             values["message"],
             encrypted,
             reader,
             site=site,
-            allowed=lambda: self._may_try(site),
+            allowed=lambda: self._may_try(self._kept_tries if kept else self._tries, site),
         )
         if opened is None:
             return None
@@ -256,8 +266,8 @@ class Secrecy:
         self.counts.opened += 1
         return opened
 
-    def _may_try(self, site: str) -> bool:
-        allowed = self._may(self._tries, site)
+    def _may_try(self, buckets: Buckets, site: str) -> bool:
+        allowed = self._may(buckets, site)
         self.counts.tried += allowed
         return allowed
 
@@ -305,8 +315,11 @@ class Secrecy:
 class View:
     """One sealed event, opened once for each key."""
 
-    def __init__(self, secrecy: Secrecy, values: Mapping[str, Any], encrypted: Encrypted) -> None:
+    def __init__(
+        self, secrecy: Secrecy, values: Mapping[str, Any], encrypted: Encrypted, kept: bool
+    ) -> None:
         self._secrecy = secrecy
+        self._kept = kept
         self._values = values
         self._encrypted = encrypted
         self._opened: dict[IReader, Opened | None] = {}
@@ -329,7 +342,9 @@ class View:
         """What the client reads, and with what."""
         for reader, how in self._secrecy.readers_of(client, self._values["site"]):
             if reader not in self._opened:
-                self._opened[reader] = self._secrecy.try_open(self._values, self._encrypted, reader)
+                self._opened[reader] = self._secrecy.try_open(
+                    self._values, self._encrypted, reader, self._kept
+                )
             opened = self._opened[reader]
             if opened is not None:
                 return opened, how
