@@ -302,6 +302,28 @@ def test_passphrases_are_stretched_one_after_the_other_and_not_too_many(three):
     assert len(waiting) == 2
 
 
+def test_clients_that_come_and_go_begin_no_further_stretching(three):
+    begun = []
+
+    def slowly(work):
+        begun.append(Deferred())
+        return begun[-1].addCallback(lambda _: work())
+
+    three.net.nodes[0].node.secrecy._heavy = slowly
+    for _ in range(5):
+        passing = three.net.client(0, three.site)
+        for _ in range(3):
+            passing.call("peerKeyAdd", ["correct horse battery"])
+        passing.close()
+    answers = []
+    three.alice.call("peerKeyAdd", ["correct horse battery"]).addCallback(answers.append)
+    assert len(begun) == 1
+    begun[0].callback(None)
+    assert len(begun) == 2
+    begun[1].callback(None)
+    assert answers == [{"name": "key1"}]
+
+
 def test_a_key_for_a_connection_that_is_gone_is_not_kept(three):
     waiting = Deferred()
     secrecy = three.net.nodes[0].node.secrecy

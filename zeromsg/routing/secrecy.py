@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
 from zeromsg.crypto.keys import PrivateKey
@@ -150,8 +150,16 @@ class Secrecy:
             raise ClientError("invalid", str(problem)) from None
         if len(self._stretching.waiting) >= STRETCHING_LIMIT:
             raise ClientError("too-fast", "too many passphrases wait")
-        key: SharedKey = await self._stretching.run(self._heavy, lambda: shared_key(text, site))
-        return key
+        await self._stretching.acquire()
+        work = maybeDeferred(self._heavy, lambda: shared_key(text, site))
+        # A thread goes on when the client has gone. Until it ends no other one is begun.
+        stretched: Deferred[SharedKey] = Deferred()
+        work.addBoth(self._stretching_ended, stretched)
+        return await stretched
+
+    def _stretching_ended(self, result: Any, stretched: Deferred[SharedKey]) -> None:
+        self._stretching.release()
+        stretched.callback(result)
 
     def remove_key(self, client: IClient, name: str) -> None:
         """Raises ClientError."""
