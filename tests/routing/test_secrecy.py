@@ -399,6 +399,41 @@ def test_a_user_id_that_showed_two_keys_is_told_and_names_nobody(three):
     assert three.seen_by(three.bob) == (MOVE, AUTH)
 
 
+def test_replies_and_own_messages_tell_of_two_keys_too(three):
+    three.certify(2, "bob")
+    three.certify(1, "bob")
+    three.introduce(three.bob, three.carol)
+    told = {"id": "bob@zeroid.bit", "provider": "zeroid.bit"}
+    carol = {"address": three.address(1), **told, "other_addresses": [three.address(2)]}
+    bob = {"address": three.address(2), **told, "other_addresses": [three.address(1)]}
+    replies = []
+    for cmd, params in (
+        ("peerSend", {"ip": three.net.nodes[1].name}),
+        ("peerBroadcast", {"broadcast": False}),
+    ):
+        three.alice.call(cmd, {"message": "who?", "timeout": 5, **params}).addCallback(
+            replies.append
+        )
+        three.net.advance(1)
+        three.carol.call(
+            "peerReply",
+            {
+                "hash": three.carol.received()[-1]["hash"],
+                "message": "bob",
+                "privatekey": False,
+                "encrypt": PrivateKey(b"\6" * 32).public_key.hex(),
+            },
+        )
+        three.net.advance(1)
+    three.net.advance(5)
+    one, gathered = replies
+    users = [entry["user"] for entry in (one, *gathered) if "user" in entry]
+    assert users == [carol, carol]
+    three.bob.events.clear()
+    three.bob.ask("peerBroadcast", {"message": "it is me", "privatekey": False})
+    assert [params["user"] for _, params in three.bob.events] == [bob, bob]
+
+
 def test_what_was_learnt_outlives_a_restart(three):
     three.certify(2, "bob")
     three.introduce(three.bob)
