@@ -434,6 +434,15 @@ def test_replies_and_own_messages_tell_of_two_keys_too(three):
     assert [params["user"] for _, params in three.bob.events] == [bob, bob]
 
 
+def test_no_other_site_finds_out_who_its_user_is_here(three):
+    three.certify(0, "alice")
+    page = three.net.client(0, three.net.site(RULES))
+    for named in ("alice@zeroid.bit", three.address(0)):
+        call = {"message": "x", "encrypt": named}
+        answer = page.ask("as", [three.site, "peerBroadcast", call])
+        assert answer == {"error": f"invalid: no signed message of {named} was seen on this site"}
+
+
 def test_what_was_learnt_outlives_a_restart(three):
     three.certify(2, "bob")
     three.introduce(three.bob)
