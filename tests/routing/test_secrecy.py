@@ -238,6 +238,12 @@ def test_keys_belong_to_their_connection_and_go_with_it(three):
     assert three.seen_by(again)[1] == CLOSED
 
 
+def test_a_key_without_a_name_takes_no_others_place(three):
+    three.alice.ask("peerKeyAdd", [SECRET, "key1"])
+    assert three.alice.ask("peerKeyAdd", ["a" * 64]) == {"name": "key2"}
+    assert three.alice.ask("peerKeyList") == ["key1", "key2"]
+
+
 def test_a_removed_key_reads_nothing_more(three):
     three.bob.ask("peerKeyAdd", [SECRET, "table"])
     assert three.bob.ask("peerKeyRemove", ["table"]) == "ok"

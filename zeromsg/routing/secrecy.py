@@ -82,6 +82,13 @@ class _Connection:
     opens: bool = True
     unnamed: int = 0
 
+    def free_name(self) -> str:
+        """A name that no key has, nor gets."""
+        while True:
+            self.unnamed += 1
+            if (name := f"key{self.unnamed}") not in self.keys:
+                return name
+
 
 class Secrecy:
     """The keys of connections, and all reading of sealed messages."""
@@ -125,8 +132,7 @@ class Secrecy:
         """Give a connection a shared key; its name. Raises ClientError."""
         connection = self._connection(client)
         if name is None:
-            connection.unnamed += 1
-            name = f"key{connection.unnamed}"
+            name = connection.free_name()
         if not 0 < len(name) <= NAME_LIMIT:
             raise ClientError("invalid", f"a name has 1 to {NAME_LIMIT} characters")
         key = await self._stretched(text, client.site)
