@@ -331,11 +331,11 @@ def _check_certificate(
     try:
         cert = Certificate.from_wire(envelope.cert)
     except TheirMistake:
-        return _BAD_CERTIFICATE
-    return cert if verify_cert(signer, cert, rules.cert_signers) else _BAD_CERTIFICATE
+        return BAD_CERTIFICATE
+    return cert if verify_cert(signer, cert, rules.cert_signers) else BAD_CERTIFICATE
 
 
-_BAD_CERTIFICATE = Rejected("certificate", 7, "Invalid signature certificate", final=False)
+BAD_CERTIFICATE = Rejected("certificate", 7, "Invalid signature certificate", final=False)
 
 
 def _check_signed_only(rules: Rules, signed_by: str) -> Rejected | None:

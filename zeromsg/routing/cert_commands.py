@@ -3,7 +3,7 @@
 A site may add a certificate that it got for the person; what replaces another
 one, or chooses among them, the person is asked about (`prompts`). `certSet` and
 `certList` need no asking, so only trusted connections may call them. That a
-certificate is true, the readers of messages check, not we.
+certificate is true is checked when something is signed with it.
 Source: ZeroFrame API, certificates.
 """
 

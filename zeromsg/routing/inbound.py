@@ -245,7 +245,7 @@ class Inbound:
         others = self._note_signer(body.site, accepted)
         if body.to is not None and not arrival.broadcast:
             link.respond(arrival.req_id, {"ok": THANKS})
-            reply = _as_reply(envelope, body, accepted)
+            reply = _as_reply(envelope, body, accepted, others)
             if not self._replies.deliver(link.name, body.to, reply):
                 self._carrying.replied(link, body.to, envelope)
             return
@@ -358,13 +358,21 @@ def user_of(accepted: Accepted, others: Collection[str] = ()) -> dict[str, Any] 
     }
 
 
-def _as_reply(envelope: Envelope, body: Body, accepted: Accepted) -> dict[str, Any]:
+def conflict_of(accepted: Accepted, others: Collection[str]) -> dict[str, Any]:
+    """`user` for a reply, which has it only where its signer may be an impostor."""
+    return {"user": user_of(accepted, others)} if others else {}
+
+
+def _as_reply(
+    envelope: Envelope, body: Body, accepted: Accepted, others: Collection[str]
+) -> dict[str, Any]:
     return {
         "hash": envelope.hash,
         "message": body.message,
         "signed_by": accepted.signed_by,
         "cert": cert_text(accepted),
         "timestamp": body.timestamp,
+        **conflict_of(accepted, others),
     }
 
 
