@@ -10,6 +10,7 @@ from zeromsg.policy.rules import Rules
 from zeromsg.service.site_templates import TEMPLATES, template_files
 
 LONG = "x" * 501
+GAME = "0123456789abcdef" * 2
 SEALED = {"v": 1, "key": "A", "to": ["A"], "body": "A"}
 POLL = {"cmd": "poll", "nick": "Ann", "question": "Tea?", "options": ["yes", "no"], "seconds": 30}
 
@@ -49,6 +50,17 @@ GOOD = {
         POLL,
         {"cmd": "vote", "nick": "Ann", "choice": 1},
     ],
+    "tictactoe": [
+        {"cmd": "here"},
+        *(
+            {"cmd": cmd, "game": GAME, "encrypted": SEALED}
+            for cmd in ("invite", "accept", "play", "leave")
+        ),
+    ],
+    "ask": [
+        {"cmd": "ask", "text": "Who is there?", "seconds": 20},
+        {"cmd": "answer", "text": "😀" * 280},
+    ],
 }
 
 BAD = {
@@ -71,6 +83,25 @@ BAD = {
         {**POLL, "question": LONG},
         {"cmd": "vote", "nick": "Ann", "choice": 6},
         {"cmd": "vote", "nick": "Ann", "choice": "1"},
+    ],
+    "tictactoe": [
+        {"cmd": "here", "game": GAME},
+        # Moves must be sealed, and nothing but the game be readable.
+        {"cmd": "play", "game": GAME, "moves": [4]},
+        {"cmd": "play", "game": GAME, "moves": [4], "encrypted": SEALED},
+        {"cmd": "play", "game": GAME, "to": "1Bob", "encrypted": SEALED},
+        {"cmd": "play", "game": GAME.upper(), "encrypted": SEALED},
+        {"cmd": "play", "game": GAME[1:], "encrypted": SEALED},
+        {"cmd": "invite", "encrypted": SEALED},
+        {"cmd": "accept", "game": GAME, "encrypted": "sealed"},
+    ],
+    "ask": [
+        {"cmd": "ask", "text": "Who is there?"},
+        {"cmd": "ask", "text": "", "seconds": 20},
+        {"cmd": "ask", "text": "x" * 281, "seconds": 20},
+        {"cmd": "ask", "text": "Who is there?", "seconds": 4},
+        {"cmd": "answer", "text": "me", "seconds": 20},
+        {"cmd": "answer"},
     ],
 }
 
@@ -99,7 +130,8 @@ def test_every_template_is_tried(template):
 def commands_of(template: str) -> set[str]:
     """The commands that the schema knows."""
     schema = json.loads(template_files(template)["p2p.json"])["schema"]
-    return {kind["properties"]["cmd"]["const"] for kind in schema["oneOf"]}
+    kinds = [kind["properties"]["cmd"] for kind in schema["oneOf"]]
+    return {cmd for kind in kinds for cmd in kind.get("enum", [kind.get("const")])}
 
 
 def test_what_is_too_large_never_reaches_the_filter():

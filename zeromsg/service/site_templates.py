@@ -25,6 +25,8 @@ class Template:
 
 TEMPLATES: Mapping[str, Template] = {
     "chat": Template("Chat", "a chat room with private messages and polls"),
+    "tictactoe": Template("Tic-tac-toe", "a game for two whose moves nobody else can read"),
+    "ask": Template("Ask the peers", "a question to many peers, and their replies gathered"),
 }
 
 
