@@ -7,7 +7,7 @@ type checker then holds both sides to them without registration.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -134,6 +134,19 @@ class ISite(Protocol):
 
     def read(self, inner_path: str, location: int, length: int) -> tuple[bytes, int]:
         """Part of a file and the file's whole size. Raises FileMissing."""
+
+    def open(self, inner_path: str) -> tuple[BinaryIO, int, str]:
+        """A file, its size, and a mark that another content has not. Raises FileMissing."""
+
+    def rules_of(self, inner_path: str, author: Mapping[str, Any]) -> dict[str, Any]:
+        """What a content.json has to keep to (`site_content.content_rules`), and its
+        `current_size`. Raises ContentRefused."""
+
+    def size_of(self, inner_path: str) -> int | None:
+        """The size that a content.json lists for a file, None where none lists it."""
+
+    def is_optional(self, inner_path: str) -> bool:
+        """Whether a file is fetched only when somebody wants it."""
 
     def modified_since(self, since: float) -> Mapping[str, float]:
         """content.json files newer than a time."""
@@ -289,6 +302,11 @@ class IStore(Protocol):
     def user_settings(self, site: str, user: str) -> Mapping[str, Any]: ...
 
     def set_user_settings(self, site: str, user: str, settings: Mapping[str, Any]) -> None: ...
+
+    def permissions(self) -> Sequence[tuple[str, str]]:
+        """All (site, permission)."""
+
+    def set_permission(self, site: str, permission: str, held: bool) -> None: ...
 
 
 Wall = Callable[[], float]

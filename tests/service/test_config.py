@@ -449,7 +449,7 @@ def test_the_example_has_every_key_and_no_other():
 
 def test_describe_gives_key_default_and_help():
     options = {option.key: option for option in describe()}
-    assert len(options) == len(describe()) == 19
+    assert len(options) == len(describe()) == 20
     assert options["peers.tls"].default == "true"
     assert options["ui.hosts"].default == "[]"
     assert options["ui.endpoint"].default == '"tcp:43110:interface=127.0.0.1"'

@@ -1,4 +1,4 @@
-"""`zeromsg site`: make, sign and list sites."""
+"""`zeromsg site`: make, sign, join, leave and list sites."""
 
 import json
 import secrets
@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from zeromsg.cli.acting import asked_passphrase
+from zeromsg.cli.operating import ask
 from zeromsg.cli.options import (
     config_option,
     data_dir_option,
@@ -32,7 +33,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 @click.group()
 def site() -> None:
-    """Make, sign and list sites."""
+    """Make, sign, join, leave and list sites."""
 
 
 @site.command()
@@ -124,6 +125,26 @@ def _address_of(folder: Path) -> str:
     if not isinstance(address, str):
         raise ConfigError(f"{path}: it has no address")
     return address
+
+
+@site.command()
+@click.argument("address")
+@node_options
+@data_dir_option
+def join(address: str, node: str | None, config: Path | None, data_dir: Path | None) -> None:
+    """Let a running node fetch the site of ADDRESS, and hold it from now on."""
+    new = ask(node, config, data_dir, "site_join", {"address": address})["new"]
+    click.echo("The node looks for peers that have it." if new else "The node holds it already.")
+
+
+@site.command()
+@click.argument("address")
+@node_options
+@data_dir_option
+def leave(address: str, node: str | None, config: Path | None, data_dir: Path | None) -> None:
+    """Let a running node hold a joined site no more; what it fetched of it is deleted."""
+    ask(node, config, data_dir, "site_leave", {"address": address})
+    click.echo("The node does not hold the site any more.")
 
 
 @site.command("list")

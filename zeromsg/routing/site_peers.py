@@ -105,6 +105,11 @@ class SitePeers:
         elif not failure.check(CancelledError):
             self._log.failure("introduction failed", failure)
 
+    def left(self, site: str) -> None:
+        """A site is held no more."""
+        self._members.pop(site, None)
+        self._known.pop(site, None)
+
     def introduce(self, site: str) -> None:
         """Tell every peer of a site that is new here, but those that know."""
         for link in list(self._links):

@@ -143,6 +143,14 @@ def _read_host(value: Any, folder: Path) -> str:
     return value.lower()
 
 
+def _read_password(value: Any, folder: Path) -> str:
+    if not isinstance(value, str):
+        raise _Unfit(value)
+    if value and not 8 <= len(value) <= 200:
+        raise _Unfit("...", f"it has {len(value)}")
+    return value
+
+
 _ENDPOINT = _text('an endpoint string such as "tcp:43110:interface=127.0.0.1"', _is_endpoint)
 _ENDPOINT_OR_NONE = _text(
     'an endpoint string such as "tcp:26552", or ""',
@@ -154,6 +162,7 @@ _PATH = _Kind("a path", _read_path)
 _PATH_OR_NONE = _Kind(
     'a path, or ""', lambda value, folder: None if value == "" else _read_path(value, folder)
 )
+_PASSWORD = _Kind('a password of 8 to 200 characters, or ""', _read_password)
 _SWITCH = _Kind("true or false", _read_bool)
 _SITE = _text("the address of a site", is_site_address)
 _BYTES = _whole(1024, 1 << 30, "bytes")
@@ -191,6 +200,13 @@ class UiSettings:
     unsent_limit: int = attrs.field(
         default=4_194_304,
         metadata=_option(_BYTES, "Bytes that may wait for a client that does not read."),
+    )
+    password: str = attrs.field(
+        default="",
+        repr=False,
+        metadata=_option(
+            _PASSWORD, 'What browsers are asked for before anything else; "" asks for nothing.'
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from zeromsg import __version__
+from zeromsg.errors import ClientError
 from zeromsg.interfaces import IPeerLink
 from zeromsg.log import leveled
 from zeromsg.net import client_gate
@@ -36,12 +37,15 @@ from zeromsg.routing.crypt_commands import CryptCommands
 from zeromsg.routing.deadlines import Deadlines
 from zeromsg.routing.delivery import Delivery
 from zeromsg.routing.drafts import Drafts
+from zeromsg.routing.file_commands import FileCommands
 from zeromsg.routing.history import History
 from zeromsg.routing.inbound import Inbound, Origin
 from zeromsg.routing.info import NodeFacts, site_info
 from zeromsg.routing.joining import Joining, complete
 from zeromsg.routing.message_commands import MessageCommands
 from zeromsg.routing.outbound import Outbound
+from zeromsg.routing.permission_commands import PermissionCommands
+from zeromsg.routing.permissions import Permissions
 from zeromsg.routing.prompts import Prompts
 from zeromsg.routing.recipients import Recipients
 from zeromsg.routing.relay import Relay
@@ -50,14 +54,15 @@ from zeromsg.routing.requests import Requests
 from zeromsg.routing.secrecy import Heavy, Secrecy
 from zeromsg.routing.secrecy_commands import SecrecyCommands
 from zeromsg.routing.site_commands import SiteCommands
+from zeromsg.routing.site_files import SiteFiles
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.service.config import Settings
 from zeromsg.store.database import Ban, Database
-from zeromsg.store.sites import Sites
+from zeromsg.store.sites import SIZE_LIMIT, Sites
 from zeromsg.store.users import Users
 from zeromsg.wire.client_messages import event_head
 from zeromsg.wire.json_text import dump_compact
-from zeromsg.wire.names import PEER_ID_PREFIX, TLS_RSA
+from zeromsg.wire.names import PEER_ID_PREFIX, SET_SITE_INFO, TLS_RSA
 from zeromsg.wire.peer_messages import Handshake
 from zeromsg.wire.values import PeerAddress
 
@@ -69,6 +74,9 @@ RELOAD_SECONDS = 2.0
 
 LOOK_SECONDS = 0.1
 """How often a busy node looks whether it keeps up."""
+
+JOINED_LIMIT = 500
+"""Most sites that are joined while the node runs."""
 
 CHECKS_LIMIT = 16
 """Ports of peers that are tried at one time; each takes a socket for up to five seconds."""
@@ -126,8 +134,15 @@ class Node:
         self.replies = Replies()
         self.signers = Signers()
         self.secrecy = Secrecy(users=users, clock=edges.clock, heavy=edges.heavy)
+        self.permissions = Permissions(self.sites, database)
         self.delivery = Delivery(
-            self.sites, database, self._state, self.secrecy, self._deadlines, edges.wall
+            self.sites,
+            database,
+            self._state,
+            self.secrecy,
+            self._deadlines,
+            edges.wall,
+            self.permissions.mergers,
         )
         self.site_peers = SitePeers(self.sites, edges.clock)
         self.blame = Blame(
@@ -139,6 +154,8 @@ class Node:
         self.joining = Joining(
             self.sites, self.site_peers, edges.clock, self.blame.charge, self._site_changed
         )
+        self.files = SiteFiles(self.sites, self.joining, edges.clock)
+        self.on_left: Callable[[str], None] = lambda address: None
         self.pool = Pool(
             connector=edges.connector,
             ours=self._handshake,
@@ -222,6 +239,8 @@ class Node:
             store=database,
             delivery=self.delivery,
             site_peers=self.site_peers,
+            joining=self.joining,
+            permissions=self.permissions,
             facts=self._facts,
         )
         self.prompts = Prompts(edges.clock, edges.entropy)
@@ -231,15 +250,27 @@ class Node:
             delivery=self.delivery,
             site_peers=self.site_peers,
             prompts=self.prompts,
+            permissions=self.permissions,
+        )
+        permission_commands = PermissionCommands(
+            sites=self.sites,
+            permissions=self.permissions,
+            prompts=self.prompts,
+            site_peers=self.site_peers,
+            join=self.join,
+            leave=self.leave,
+            changed=self._site_changed,
         )
         tables = (
             message_commands.table(),
             SecrecyCommands(self.secrecy).table(),
             site_commands.table(),
+            FileCommands(sites=self.sites, files=self.files, permissions=self.permissions).table(),
+            permission_commands.table(),
             self.cert_commands.table(),
             CryptCommands(edges.entropy, edges.clock).table(),
         )
-        self.commands = Commands(users, self.delivery, self.prompts, tables)
+        self.commands = Commands(users, self.delivery, self.prompts, self.permissions, tables)
         self._saving = LoopingCall(self._every_second)
         self._reloading = LoopingCall(self._reload)
         self._looking = LoopingCall(self._look)
@@ -253,6 +284,9 @@ class Node:
         """Read sites and what an earlier run left. Raises ConfigError."""
         for site in self.settings.sites:
             self.add_site(site.address, site.path, site.size_limit)
+        for address, size_limit in self.database.joined_sites():
+            if self.sites.get(address) is None:
+                self.add_site(address, None, size_limit)
         now = self._wall()
         self.seen.restore(self.database.seen_since(now - LIFETIME))
         kept = self.database.bans()
@@ -271,6 +305,42 @@ class Node:
         if site.rules is None:
             self._log.info("{site}: {why}", site=address, why=site.rules_problem)
 
+    def join(self, address: str) -> bool:
+        """Hold a site from now on, over restarts too, and fetch it; whether it is new here.
+
+        Raises ClientError where there are too many.
+        """
+        if self.sites.get(address) is not None:
+            return False
+        if len(self.database.joined_sites()) >= JOINED_LIMIT:
+            raise ClientError("too-big", f"a node joins at most {JOINED_LIMIT} sites")
+        self.database.set_joined(address, SIZE_LIMIT)
+        self.add_site(address, None, SIZE_LIMIT)
+        self.site_peers.introduce(address)
+        self.joining.try_all()
+        return True
+
+    def leave(self, address: str) -> None:
+        """Hold a joined site no more: its files, permissions and connections go.
+
+        Raises ClientError for a site that the configuration names.
+        """
+        if self.sites.get(address) is None:
+            raise ClientError("invalid", f"this node does not hold the site {address}")
+        if any(site.address == address for site in self.settings.sites):
+            raise ClientError("invalid", "this site stands in the configuration file")
+        self.database.set_joined(address, None)
+        for permission in self.permissions.of(address):
+            self.permissions.remove(address, permission)
+        self.joining.forget(address)
+        self.sites.remove(address)
+        self.site_peers.left(address)
+        self._states.pop(address, None)
+        for site, user in [known for known in self._keys if known[0] == address]:
+            del self._opens[_digest(self._keys.pop((site, user)))]
+        self.files.changed(address)
+        self.on_left(address)
+
     def start(self) -> None:
         self.pool.start(self.requests, self.settings.peers.connect)
         self.site_peers.start()
@@ -282,6 +352,7 @@ class Node:
         for loop in (self._saving, self._reloading, self._looking):
             if loop.running:
                 loop.stop()
+        self.files.stop()
         self.joining.stop()
         self.site_peers.stop()
         self.pool.stop()
@@ -358,8 +429,9 @@ class Node:
     def _is_used(self, link: IPeerLink) -> bool:
         return any(self.site_peers.takes_part(site, link) for site in self.sites.addresses())
 
-    def _site_changed(self, address: str) -> None:
-        """Tell the site's clients that it has new content."""
+    def _site_changed(self, address: str, event: tuple[str, Any] | None = None) -> None:
+        """Tell the site's clients that it has new content, or of another event."""
+        self.files.changed(address)
         site = self.sites.get(address)
         clients = [
             client for client in self.delivery.clients(address) if client.listens("siteChanged")
@@ -370,8 +442,10 @@ class Node:
         for client in clients:
             user = self.users.get(client.user)
             if user is not None:
-                info = site_info(site, user, peers)
-                client.push(event_head("setSiteInfo", dump_compact(info)))
+                info = site_info(site, user, peers, self.permissions.of(address))
+                if event is not None:
+                    info["event"] = list(event)
+                client.push(event_head(SET_SITE_INFO, dump_compact(info)))
 
     def _handshake(self, remote: PeerAddress) -> Handshake:
         return Handshake(
@@ -432,6 +506,11 @@ class Node:
         # By its hash: a key must not be guessable piece by piece from the time this takes.
         return self._opens.get(_digest(key))
 
+    def ajax_key(self, site: str) -> str:
+        """By which a site's own pages read its files; nothing else follows from it."""
+        key = self.key_of(site) or ""
+        return hashlib.sha256(f"ajax {key}".encode()).hexdigest()
+
     def title(self, site: str) -> str:
         held = self.sites.get(site)
         title = held.content.get("title") if held is not None and held.content else None
@@ -440,6 +519,7 @@ class Node:
     def status(self) -> Mapping[str, Any]:
         """What the operator is shown: counts, links, sites."""
         counters = self.inbound.counters
+        configured = {site.address for site in self.settings.sites}
         return {
             "version": __version__,
             "peer_id": self.peer_id,
@@ -449,6 +529,10 @@ class Node:
                     "address": site.address,
                     "title": self.title(site.address),
                     "own": site.own,
+                    "configured": site.address in configured,
+                    "files": len(site.files()),
+                    "missing": sum(1 for _ in site.missing()),
+                    "permissions": self.permissions.of(site.address),
                     "complete": complete(site),
                     "takes_messages": site.rules is not None,
                     "problem": site.rules_problem,
