@@ -222,6 +222,8 @@ class Pages:
             return refuse(request, 401, "This node asks for a password.")
         policy = page_policy(host, forms="'self'")
         request.setHeader("Content-Security-Policy", policy)
+        # Without a referrer its form would come from the origin `null`.
+        request.setHeader("Referrer-Policy", "same-origin")
         return send_page(request, login_page(target, problem))
 
     def _log_in(self, request: Request, host: str) -> bytes | int:

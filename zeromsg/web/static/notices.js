@@ -88,10 +88,13 @@ const Notices = (() => {
     if (!current) next();
   }
 
+  // key: of one question of the node; without one, all of them.
   function takeBack(key) {
-    const place = waiting.findIndex((each) => each.key === key);
-    if (place >= 0) waiting.splice(place, 1);
-    if (current && current.key === key) finish(null, false);
+    const ended = (each) => each.key !== undefined && (key === undefined || each.key === key);
+    for (let place = waiting.length - 1; place >= 0; place--) {
+      if (ended(waiting[place])) waiting.splice(place, 1);
+    }
+    if (current && ended(current)) finish(null, false);
   }
 
   function finish(answer, tell = true) {

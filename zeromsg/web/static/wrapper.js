@@ -276,6 +276,8 @@ function ownOpened() {
 }
 
 function ownClosed(wait, code) {
+  // Those that still wait at the node are asked again.
+  Notices.takeBack();
   if (code === SITE_GONE) {
     connectionState("This node does not hold the site any more.", "All sites", () => location.assign("/"));
     return false;
@@ -341,6 +343,7 @@ async function waitForPage() {
     showFiles(found, listed);
     const got = await own.call("fileNeed", { inner_path: page.innerPath, timeout: 20 });
     if (got !== "ok" && listed && !found.bad_files) {
+      document.getElementById("bar").hidden = true;
       progress("This site has no such page.", true);
       missing = true;
       return;
