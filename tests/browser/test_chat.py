@@ -141,7 +141,7 @@ def test_repeating_oneself_is_ignored_and_breaking_rules_is_shown_as_such(ann, b
 def test_private_messages_are_read_by_one_person(ann, bert, person):
     cleo = person(2, "Cleo")
     ann.meet("Bert").click()
-    assert ann.zite.get_by_text("nobody else can read it").is_visible()
+    assert ann.zite.get_by_text("only they can read it").is_visible()
     ann.say("Between you and me")
     assert "for you alone" in bert.entry("Between you and me").inner_text()
     assert "for Bert alone" in ann.entry("Between you and me").inner_text()

@@ -288,7 +288,7 @@ function pick(address) {
 function chosen() {
   const secret = byId("to").value !== "";
   byId("composer").classList.toggle("secret", secret);
-  byId("to-note").textContent = secret ? "sealed: nobody else can read it" : "";
+  byId("to-note").textContent = secret ? "only they can read it" : "";
   showPeople();
 }
 

@@ -38,6 +38,7 @@ function received(event) {
     zeroFrame.cmd(command, { hash: event.hash }).catch(() => {});
   }
   if (verdict.word === "valid" && event.signed_by !== games.me) {
+    if (!here.has(event.signed_by)) announce(); // who is new here does not know us either
     here.set(event.signed_by, { name: (event.user && event.user.id) || event.signed_by, seen: unixNow() });
     if (here.size > 200) here.delete(here.keys().next().value);
     showPeople();
@@ -47,7 +48,10 @@ function received(event) {
 }
 
 // Who has shown no signed message here has no key that one could seal to.
+let announced = 0;
 function announce() {
+  if (unixNow() - announced < 10) return;
+  announced = unixNow();
   zeroFrame.cmd("peerBroadcast", { message: { cmd: "here" }, privatekey: false, timestamp: true }).catch(() => {});
 }
 setInterval(() => { if (games && zeroFrame.isOpen) announce(); }, HERE_SECONDS * 1000);
