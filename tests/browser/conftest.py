@@ -20,7 +20,7 @@ import attrs
 import pytest
 
 from zeromsg.service.site_making import new_site
-from zeromsg.testing.processes import RunningNode
+from zeromsg.testing.processes import RunningNode, wait_for
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "artifacts" / "browser"
@@ -128,6 +128,10 @@ class Tab:
         """Wait until something of the site's page is true."""
         self.page.wait_for_selector("#inner-iframe:not([hidden])")
         return self.frame.wait_for_function(condition)
+
+    def until(self, condition: str) -> None:
+        """Wait until something of the wrapper is true. Its policy forbids Playwright's own way."""
+        wait_for(lambda: self.page.evaluate(condition), 10, condition)
 
     def ask(self, cmd: str, params: Any = None) -> Any:
         """The answer to a command of the site's page."""

@@ -1,7 +1,12 @@
 """Pages over the life of nodes: joining, messages between two, restarts, figures, a password."""
 
+import datetime
+import json
+import urllib.request
+
 import pytest
 
+from zeromsg.net.tls import load_certificate
 from zeromsg.testing.processes import wait_for
 
 pytestmark = pytest.mark.browser
@@ -95,9 +100,6 @@ def test_a_ban_is_pardoned_by_the_page(tab, pair):
 
 
 def operate(node, token, cmd, params):
-    import json
-    import urllib.request
-
     request = urllib.request.Request(
         f"{node.url}/ZeroMsg-Internal/operator",
         data=json.dumps({"cmd": cmd, "params": params}).encode(),
@@ -191,3 +193,17 @@ def test_a_password_is_asked_for(tab, new_node, site):
     stranger = tab()
     stranger.allowed.append("401 .Unauthorized")
     assert stranger.page.goto(f"{node.url}/").status == 401
+
+
+def test_everything_works_over_tls(tab, new_node, site, tmp_path):
+    pem = tmp_path / "ui.pem"
+    load_certificate(pem, datetime.datetime.now(datetime.UTC))
+    node = new_node(sites={site.address: site.folder})
+    endpoint = f"ssl:0:privateKey={pem}:certKey={pem}:interface={node.host}"
+    node.settings["ui.endpoint"] = endpoint
+    node.start()
+    page = tab(ignore_https_errors=True).open(f"https://{node.host}:{node.ui_port}/{site.address}/")
+    assert page.ask("ping") == "pong"
+    key = page.ask("wrapperGetAjaxKey")
+    read = "(key) => fetch('data/0.txt?ajax_key=' + key).then((r) => r.text())"
+    assert page.frame.evaluate(read, key) == "x" * 1000

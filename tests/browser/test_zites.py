@@ -64,9 +64,9 @@ def test_storage_state_title_and_address(opened, tab, node, site):
     (moved,) = opened.frame.evaluate("received.filter((e) => e.cmd === 'wrapperPopState')")
     assert moved["params"]["state"] == {"at": 0}
     opened.frame.evaluate("z.cmd('wrapperSetTitle', 'Named')")
-    opened.page.wait_for_function("document.title === 'Named'")
+    opened.until("document.title === 'Named'")
     opened.frame.evaluate("z.cmd('wrapperSetViewport', 'width=500')")
-    opened.page.wait_for_function("document.getElementById('viewport').content === 'width=500'")
+    opened.until("document.getElementById('viewport').content === 'width=500'")
     # It is kept for the site and the user.
     again = tab(opened.page.context).open(f"{node.url}/{site.address}/")
     assert again.ask("wrapperGetLocalStorage") == {"score": 5}
@@ -110,7 +110,7 @@ def test_notices_show_text_and_five_tags(opened):
     opened.page.get_by_text("Loaded").wait_for()
     assert notices.count() == 3
     opened.page.get_by_role("button", name="Close").first.click()
-    opened.page.wait_for_function("document.querySelectorAll('#notices .notice').length === 2")
+    opened.until("document.querySelectorAll('#notices .notice').length === 2")
 
 
 def test_confirmations_take_a_click_or_keys(opened):

@@ -28,6 +28,11 @@ def argument(request: Request, name: bytes) -> str:
     return request.args.get(name, [b""])[-1].decode("latin-1")
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a Host header names this machine, so that browsers trust plain connections."""
+    return host.startswith(("127.", "localhost:", "[::1]")) or host == "localhost"
+
+
 def refuse(request: Request, code: int, text: str) -> bytes:
     request.setResponseCode(code)
     request.setHeader("Content-Type", "text/plain; charset=utf-8")

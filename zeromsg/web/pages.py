@@ -25,6 +25,7 @@ from zeromsg.web.http import (
     argument,
     header,
     is_loaded_by_a_person,
+    is_loopback,
     page_policy,
     refuse,
     send_page,
@@ -149,6 +150,9 @@ class Pages:
         for name, value in HEADERS.items():
             request.setHeader(name, value)
         host = header(request, b"host")
+        if not (request.isSecure() or is_loopback(host or "")):
+            # Browsers take it as an error elsewhere.
+            request.responseHeaders.removeHeader("Cross-Origin-Opener-Policy")
         if host is None:
             return refuse(request, 400, "A Host header is needed.")
         if not self._gate.host_allowed(host):

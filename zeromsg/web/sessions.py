@@ -66,10 +66,6 @@ class Sessions:
             self._open.popitem(last=False)
         return session
 
-    def log_out(self, cookies: Iterable[bytes]) -> None:
-        for value in _values(cookies):
-            self._open.pop(_digest(value), None)
-
     def is_logged_in(self, cookies: Iterable[bytes]) -> bool:
         return not self.needed or any(
             self._open.get(_digest(value), (0.0, ""))[0] > self._now() for value in _values(cookies)
