@@ -27,7 +27,8 @@ from zeromsg.errors import ConfigError, ContentRefused
 from zeromsg.policy.site_content import ROOT, parse_content
 from zeromsg.service.assembly import USERS_FILE, open_users
 from zeromsg.service.config import Settings
-from zeromsg.service.site_making import new_site, sign_site
+from zeromsg.service.site_making import must_be_no_site, new_site, sign_site
+from zeromsg.service.site_templates import SITE_EXTRAS, TEMPLATES, copy_template
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -42,17 +43,35 @@ site.add_command(peers)
 
 @site.command()
 @click.argument("folder", type=_FOLDER, metavar="DIR")
-@click.option("--title", default="", help="The site's title; by default the directory's name.")
+@click.option(
+    "--title", default="", help="The site's title; by default the template's or directory's name."
+)
+@click.option(
+    "--template",
+    type=click.Choice(list(TEMPLATES)),
+    help="Begin with a copy of a zite that comes with zeromsg: "
+    + "; ".join(f"{name}, {template.about}" for name, template in TEMPLATES.items()),
+)
 @config_option
 @data_dir_option
 @json_option
 def new(
-    folder: Path, title: str, config: Path | None, data_dir: Path | None, as_json: bool
+    folder: Path,
+    title: str,
+    template: str | None,
+    config: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
 ) -> None:
     """Make a site of a directory: its key, its rules, its content.json."""
     desk = Desk(None, config, data_dir)
     users_file = desk.path
-    key = new_site(folder, title, secrets.token_bytes, time.time)
+    must_be_no_site(folder)
+    extras = None
+    if template is not None:
+        copy_template(template, folder)
+        title, extras = title or TEMPLATES[template].title, SITE_EXTRAS
+    key = new_site(folder, title, secrets.token_bytes, time.time, extras)
     try:
         desk.do("site_key_add", {"key": key.wif}, create=True)
     except BaseException:
