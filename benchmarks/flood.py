@@ -9,6 +9,7 @@ import argparse
 import itertools
 import json
 import multiprocessing
+import operator
 import os
 import select
 import socket
@@ -25,7 +26,14 @@ from zeromsg.service.site_making import new_site
 from zeromsg.testing.plain_peer import handshake, pack
 from zeromsg.testing.processes import RunningNode, wait_for
 
-KINDS = ("duplicates", "oversize", "bad filter", "bad signature")
+KINDS = {
+    "duplicates": None,
+    "oversize": "size",
+    "bad filter": "filter",
+    "bad signature": "signature",
+}
+"""Kinds, and the check that refuses each; duplicates are counted apart."""
+
 CHUNK = 20
 DIFFERENT = 2000
 
@@ -82,6 +90,14 @@ def latency(sender: Wire, reader: Wire, count: int, rate: float) -> tuple[float,
     return latencies[len(latencies) // 2], latencies[int(len(latencies) * 0.99)]
 
 
+def refused(node: RunningNode, kind: str) -> tuple[int, int]:
+    """How many messages a node refused as this kind, and how many for other reasons."""
+    messages = node.status()["messages"]
+    counts = {None: messages["duplicates"], **messages["refused"]}
+    meant = counts.pop(KINDS[kind], 0)
+    return meant, sum(counts.values())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1500, help="honest messages a round")
@@ -114,15 +130,20 @@ def main() -> None:
                     attack = multiprocessing.Process(
                         target=flood, args=(kind, site, target, rate, sent), daemon=True
                     )
+                    before = refused(second, kind)
                     attack.start()
                     begin = time.perf_counter()
                     p50, p99 = latency(sender, reader, options.count, options.rate)
                     reached = sent.value / (time.perf_counter() - begin)
                     attack.terminate()
                     attack.join()
+                    meant, others = map(operator.sub, refused(second, kind), before)
+                    # What came last of the flood before may be counted only now.
+                    assert meant > others and others <= CHUNK, (meant, others)
                     print(
                         f"{kind:14} p50 {p50:5.1f} ms, p99 {p99:5.1f} ms "
-                        f"({p99 / calm:.1f} of calm), {reached:.0f} bad messages/s",
+                        f"({p99 / calm:.1f} of calm), {reached:.0f} bad messages/s, "
+                        f"{meant} refused",
                         flush=True,
                     )
 

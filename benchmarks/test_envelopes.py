@@ -1,107 +1,64 @@
 """What a node does with a peer message, from the bytes of a connection to the answer."""
 
-import random
 from collections.abc import Iterator
 
 import pytest
 from corpus import envelopes
 from pytest_benchmark.fixture import BenchmarkFixture
+from receiving import COUNT, KEY, KINDS, LOT, Receiver, check_counts, lots, receiver
 
-from zeromsg.crypto.keys import PrivateKey
 from zeromsg.testing import Network
-from zeromsg.testing.network import NetworkNode
-from zeromsg.wire.packing import pack
-
-COUNT = 2000
-KEY = PrivateKey.generate(random.Random(7).randbytes)
 
 
 @pytest.fixture
-def net() -> Iterator[Network]:
-    with Network(nodes=2, seed=3) as made:
+def receiving() -> Iterator[Receiver]:
+    with receiver() as made:
         yield made
 
 
-def frames(params: list[dict[str, object]], chunk: int = 16) -> list[bytes]:
-    """Chunks as a busy connection brings them: several requests in each."""
-    requests = [
-        pack({"cmd": "peerBroadcast", "req_id": number, "params": each})
-        for number, each in enumerate(params, 1)
-    ]
-    return [b"".join(requests[at : at + chunk]) for at in range(0, len(requests), chunk)]
-
-
-def connection(net: Network, node: NetworkNode) -> object:
-    """The receiving end of a link from the other node."""
-    net.connect(1, node.number)
-    net.advance(2)
-    (link,) = node.node.pool.links
-    return link
-
-
-class Sink:
-    """A transport that takes everything and does nothing."""
-
-    def write(self, data: bytes) -> None:
-        pass
-
-    def loseConnection(self) -> None:
-        """The network ends after the measurement."""
-
-    abortConnection = loseConnection
-
-
-def measure(benchmark: BenchmarkFixture, net: Network, chunks: list[bytes], repeat: bool) -> None:
-    link = connection(net, net.nodes[0])
-    inbound = net.nodes[0].node.inbound
-    link.transport = Sink()  # type: ignore[attr-defined]
+def accept(benchmark: BenchmarkFixture, receiving: Receiver, signed: bool) -> None:
+    """All are different, so they come once, in one round."""
+    made = lots(envelopes(receiving.site, COUNT, KEY if signed else None))
 
     def receive() -> None:
-        for chunk in chunks:
-            link.dataReceived(chunk)  # type: ignore[attr-defined]
+        for lot in made:
+            receiving.receive(lot)
 
-    if repeat:
-        receive()
-        benchmark.pedantic(receive, rounds=10)
-    else:
-        benchmark.pedantic(receive, rounds=1)
-    handled = inbound.counters
-    refused = sum(handled.refused.values())
-    assert handled.received == handled.accepted + handled.duplicates + refused
+    benchmark.pedantic(receive, rounds=1)
+    assert receiving.counts() == {"accepted": COUNT}
     benchmark.extra_info["messages"] = COUNT
 
 
-def test_unsigned(benchmark: BenchmarkFixture, net: Network) -> None:
-    site = net.site()
-    measure(benchmark, net, frames(envelopes(site, COUNT, None)), repeat=False)
+def test_unsigned(benchmark: BenchmarkFixture, receiving: Receiver) -> None:
+    accept(benchmark, receiving, signed=False)
 
 
-def test_unsigned_to_one_client(benchmark: BenchmarkFixture, net: Network) -> None:
-    site = net.site()
-    net.client(0, site)
-    measure(benchmark, net, frames(envelopes(site, COUNT, None)), repeat=False)
+def test_unsigned_to_one_client(benchmark: BenchmarkFixture, receiving: Receiver) -> None:
+    net: Network = receiving.net
+    client = net.client(0, receiving.site)
+    accept(benchmark, receiving, signed=False)
+    assert len(client.messages) == COUNT
 
 
-def test_signed(benchmark: BenchmarkFixture, net: Network) -> None:
-    site = net.site()
-    measure(benchmark, net, frames(envelopes(site, COUNT, KEY)), repeat=False)
+def test_signed(benchmark: BenchmarkFixture, receiving: Receiver) -> None:
+    accept(benchmark, receiving, signed=True)
 
 
-def test_duplicates(benchmark: BenchmarkFixture, net: Network) -> None:
-    site = net.site()
-    measure(benchmark, net, frames(envelopes(site, COUNT, None)), repeat=True)
+@pytest.mark.parametrize("name", list(KINDS))
+def test_refusals(benchmark: BenchmarkFixture, name: str) -> None:
+    """One round is one lot of messages; the sender is pardoned between rounds."""
+    kind = KINDS[name]
+    with receiver(kind.rules) as receiving:
+        before = kind.before(receiving.site) if kind.before is not None else []
+        for lot in lots(before):
+            receiving.receive(lot)
+        made = lots(kind.make(receiving.site, COUNT))
+        following = iter(made)
 
+        def setup() -> tuple[tuple[bytes], dict[str, object]]:
+            receiving.pardon()
+            return (next(following),), {}
 
-def test_filter_refusals(benchmark: BenchmarkFixture, net: Network) -> None:
-    site = net.site({"filter": '.*"never".*'})
-    net.nodes[0].node.inbound._charge = lambda identity, points: None  # type: ignore[method-assign]
-    measure(benchmark, net, frames(envelopes(site, COUNT, None)), repeat=False)
-
-
-def test_signature_refusals(benchmark: BenchmarkFixture, net: Network) -> None:
-    site = net.site()
-    net.nodes[0].node.inbound._charge = lambda identity, points: None  # type: ignore[method-assign]
-    spoilt = envelopes(site, COUNT, KEY)
-    for params, other in zip(spoilt, spoilt[1:] + spoilt[:1], strict=True):
-        params["signature"] = other["signature"]
-    measure(benchmark, net, frames(spoilt), repeat=False)
+        benchmark.pedantic(receiving.receive, setup=setup, rounds=len(made))
+        check_counts(receiving, kind, len(before), COUNT)
+        benchmark.extra_info["messages"] = LOT

@@ -3,7 +3,7 @@
 import pytest
 from twisted.logger import Logger, LogLevel, globalLogPublisher
 
-from zeromsg.log import leveled, set_level
+from zeromsg.log import debugging, leveled, set_level
 
 
 @pytest.fixture
@@ -25,3 +25,4 @@ def test_what_is_below_the_level_is_not_written(written, level):
     least = LogLevel.levelWithName(level)
     ours = [event["log_level"] for event in written if event["log_namespace"] == "zeromsg.tests"]
     assert ours == [each for each in levels if each >= least]
+    assert debugging() is (LogLevel.debug in ours)

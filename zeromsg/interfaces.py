@@ -7,7 +7,7 @@ type checker then holds both sides to them without registration.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -61,6 +61,10 @@ class IPeerLink(Protocol):
     @property
     def features(self) -> Collection[str]:
         """Names of what it does beyond that version."""
+
+    @property
+    def announcing(self) -> bool:
+        """Whether it was opened to ask us as a tracker, and for nothing else."""
 
     def ask(self, cmd: str, params: Mapping[str, Any], timeout: float = ...) -> Deferred[Answer]:
         """Send a request. Fails with Unreachable when no answer comes."""
@@ -140,6 +144,9 @@ class ITor(Protocol):
     def is_ours(self, host: str) -> bool:
         """Whether an onion is this node's own."""
 
+    def sign(self, onion: str, message: bytes) -> tuple[bytes, bytes]:
+        """Public key and signature of an onion of ours, without `.onion`, over a message."""
+
     def status(self) -> Mapping[str, Any]:
         """For the operator."""
 
@@ -185,6 +192,22 @@ class ISite(Protocol):
 
     def read(self, inner_path: str, location: int, length: int) -> tuple[bytes, int]:
         """Part of a file and the file's whole size. Raises FileMissing."""
+
+    def open(self, inner_path: str) -> tuple[BinaryIO, int, str]:
+        """A file, its size, and a mark that another content has not. Raises FileMissing."""
+
+    def rules_of(self, inner_path: str, author: Mapping[str, Any]) -> dict[str, Any]:
+        """What a content.json has to keep to (`site_content.content_rules`), and its
+        `current_size`. Raises ContentRefused."""
+
+    def holds(self, inner_path: str) -> bool:
+        """Whether a file is here, and is the one that is listed now."""
+
+    def size_of(self, inner_path: str) -> int | None:
+        """The size that a content.json lists for a file, None where none lists it."""
+
+    def is_optional(self, inner_path: str) -> bool:
+        """Whether a file is fetched only when somebody wants it."""
 
     def modified_since(self, since: float) -> Mapping[str, float]:
         """content.json files newer than a time."""
@@ -340,6 +363,11 @@ class IStore(Protocol):
     def user_settings(self, site: str, user: str) -> Mapping[str, Any]: ...
 
     def set_user_settings(self, site: str, user: str, settings: Mapping[str, Any]) -> None: ...
+
+    def permissions(self) -> Sequence[tuple[str, str]]:
+        """All (site, permission)."""
+
+    def set_permission(self, site: str, permission: str, held: bool) -> None: ...
 
 
 Wall = Callable[[], float]

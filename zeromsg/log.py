@@ -18,6 +18,12 @@ leveled = FilteringLogObserver(globalLogPublisher, [_levels])
 """Observer for `Logger(observer=leveled)`."""
 
 
+def debugging() -> bool:
+    """Whether debug lines are written. For where each message of a flood would make one:
+    the line costs a tenth of a refusal, even if it is thrown away."""
+    return _levels.defaultLogLevel is LogLevel.debug
+
+
 def set_level(name: str) -> None:
     """name: debug, info, warn or error."""
     _levels.defaultLogLevel = LogLevel.levelWithName(name)

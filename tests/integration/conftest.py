@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
+from zeromsg.crypto.keys import PrivateKey
 from zeromsg.service.site_making import new_site
 from zeromsg.testing.processes import RunningNode, wait_for
 
@@ -20,14 +21,18 @@ _hosts = itertools.cycle(range(20, 61))
 class ChatSite:
     """A site in a directory, which takes any message of at most 10,000 bytes."""
 
-    address: str
+    key: PrivateKey
     folder: Path
+
+    @property
+    def address(self) -> str:
+        return self.key.address
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> ChatSite:
     folder = tmp_path / "site"
-    return ChatSite(new_site(folder, "Chat", secrets.token_bytes, time.time).address, folder)
+    return ChatSite(new_site(folder, "Chat", secrets.token_bytes, time.time), folder)
 
 
 @pytest.fixture

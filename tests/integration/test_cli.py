@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from zeromsg.service.site_making import sign_site
 from zeromsg.testing.processes import wait_for
 
 pytestmark = pytest.mark.integration
@@ -126,6 +127,50 @@ def test_a_broadcast_crosses_two_nodes(two_nodes, site, background, tmp_path):
     assert listening.err == ""
     # The listener's verdict was taken before it went.
     assert second.status()["messages"]["waiting_for_verdict"] == 0
+
+
+def test_rules_are_tried_on_a_recording_and_then_published(two_nodes, site, background, tmp_path):
+    """What `rules check --against` says of a recording is what nodes do with the rules."""
+    first, second = two_nodes
+    record, rules = tmp_path / "record.jsonl", tmp_path / "new.json"
+    messages = [{"cmd": "say", "text": "hi"}, {"cmd": "say", "text": "x" * 200}, "no map"]
+    signing = ["user", "user", "none"]
+    listening = background(
+        "listen", site.address, "--count", 4, "--record", record, "--node", second.url
+    )
+    wait_for_clients(second, site, 1)
+    for message, sign in zip([*messages, messages[0]], [*signing, "none"], strict=True):
+        sent = zeromsg(
+            "broadcast", site.address, json.dumps(message), "--sign", sign, "--node", first.url
+        )
+        assert (sent.returncode, sent.stderr) == (0, "")
+    assert listening.process.wait(COMMAND_SECONDS) == 0
+    assert len(record.read_text().splitlines()) == 4
+
+    wanted = {"filter": '.*"cmd": "say"', "size_limit": 100, "signed_only": True}
+    rules.write_text(json.dumps(wanted))
+    checked = zeromsg("rules", "check", rules, "--against", record, "--json")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    refused = [(each["line"], each["check"]) for each in json.loads(checked.stdout)["refused"]]
+    assert refused == [(2, "size"), (3, "filter"), (4, "signed-only")]
+    # They are tried, not put in force.
+    assert zeromsg("broadcast", site.address, "no map", "--node", first.url).returncode == 0
+
+    (site.folder / "p2p.json").write_text(json.dumps(wanted))
+    sign_site(site.folder, site.key, time.time)
+
+    def refuses() -> bool:
+        again = zeromsg("broadcast", site.address, "no map", "--node", first.url)
+        return "Invalid message" in again.stderr
+
+    wait_for(refuses, COMMAND_SECONDS, "the node takes up the new rules")
+    for line, message in enumerate(messages, 1):
+        again = zeromsg(
+            "broadcast", site.address, json.dumps(message), "--sign", "user", "--node", first.url
+        )
+        assert (again.returncode == 1) is (line in dict(refused)), again.stderr
+    unsigned = zeromsg("broadcast", site.address, json.dumps(messages[0]), "--node", first.url)
+    assert unsigned.stderr == "Error: unsigned: Not signed message\n"
 
 
 def test_text_for_people(two_nodes, site, background):
@@ -395,7 +440,7 @@ def test_demo_once():
         r"Node A +http://127\.0\.0\.1:\d+/1\w+",
         r"Node B +http://127\.0\.0\.1:\d+/1\w+",
         r"A (→|->) B  Hello number 1 from node A  [\d.]+ ms",
-        r"Question 1: which node are you\?",
+        r"Question 1: who is there\?",
         r"A (←|<-) B  I am node B",
     ):
         assert re.search(part, shown.stdout), part
@@ -406,9 +451,23 @@ def test_demo_shows_what_others_say_and_leaves_nothing(background):
     pages = r"Node (\w) +(http://127\.0\.0\.1:\d+)/(\w+)"
     wait_for(lambda: len(re.findall(pages, shown.out)) == 2, COMMAND_SECONDS, "the addresses")
     (_, first, site), (_, second, _) = re.findall(pages, shown.out)
-    assert zeromsg("broadcast", site, "typed at A", "--node", first).returncode == 0
-    assert zeromsg("broadcast", site, '{"at": "B"}', "--node", second).returncode == 0
-    for line in (r"A (→|->) B  typed at A", r'B (→|->) A  \{"at": "B"\}', "I am node B"):
+    poll = {"cmd": "poll", "nick": "Bert", "question": "Tea?", "options": ["y", "n"], "seconds": 5}
+    for node, message in (
+        (first, {"cmd": "say", "nick": "Ann", "text": "typed at A"}),
+        (second, {"cmd": "here", "nick": "Bert"}),
+    ):
+        sent = zeromsg("broadcast", site, json.dumps(message), "--sign", "user", "--node", node)
+        assert sent.returncode == 0, sent.stderr
+    background(
+        "broadcast", site, json.dumps(poll), "--sign", "user", "--ask", "--timeout", "5",
+        "--node", second,
+    )  # fmt: skip
+    for line in (
+        r"A (→|->) B  Ann: typed at A",
+        r"B (→|->) A  Bert is here",
+        r"\? (→|->) A  Bert asks: Tea\?",
+        "I am node B",
+    ):
         wait_for(lambda line=line: re.search(line, shown.out), COMMAND_SECONDS, line)
     start = time.monotonic()
     assert shown.end(signal.SIGTERM) == 0

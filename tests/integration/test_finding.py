@@ -79,14 +79,21 @@ def test_a_question_between_two_closed_nodes_is_answered(
 def test_twelve_nodes_find_one_another_and_hear_everything_once(
     tmp_path: Path, new_node: Callable[..., RunningNode]
 ) -> None:
-    """Seven are open, five closed; each is told of one open node that was there before it."""
+    """Seven are open, five closed; each is told of one node before it, or of a tracker alone."""
     rng = random.Random(5)
     site = make_site(tmp_path / "site", RULES)
-    nodes = [new_node(sites={site: tmp_path / "site"}).start()]
+    # A node that holds no site and only tells others of one another.
+    tracker = new_node(settings={"peers.serve_tracker": True}).start()
+    told_tracker = {"peers.trackers": [f"zero://{tracker.peer}"]}
+    nodes = [new_node(sites={site: tmp_path / "site"}, settings=told_tracker).start()]
     for number in range(1, 12):
-        told = rng.choice(nodes[:7])
-        settings = CLOSED if number >= 7 else {}
-        nodes.append(new_node(sites={site: None}, connect=[told.peer], settings=settings))
+        settings = dict(CLOSED) if number >= 7 else {}
+        if number % 2:
+            settings |= told_tracker
+            connect = []
+        else:
+            connect = [rng.choice(nodes[:7]).peer]
+        nodes.append(new_node(sites={site: None}, connect=connect, settings=settings))
         if number < 7:
             nodes[-1].start()
     start_all(nodes[7:])
@@ -96,7 +103,7 @@ def test_twelve_nodes_find_one_another_and_hear_everything_once(
     for node in nodes[:7]:
         wait_for(lambda node=node: node.site(site)["peers"] >= 6, 30, f"{node.host} found others")
     assert time.monotonic() - began < 30
-    broadcasts_reach_everybody(site, nodes, rng, [f"message {number}" for number in range(40)])
+    broadcasts_reach_everybody(site, nodes, rng, [f"message {number}" for number in range(200)])
 
     # Half of them die, the first one too, and come back.
     gone = nodes[:3] + nodes[7:10]
@@ -108,7 +115,11 @@ def test_twelve_nodes_find_one_another_and_hear_everything_once(
         wait_for(lambda node=node: node.site(site)["peers"] >= 2, 60, f"{node.host} is back")
     assert time.monotonic() - began < 60
     broadcasts_reach_everybody(site, nodes, rng, [f"again {number}" for number in range(20)])
-    assert_quiet(*nodes)
+    assert_quiet(tracker, *nodes)
+    announced = tracker.status()
+    assert announced["serving"]["sites"] == 1
+    # Whoever only announced was not taken for a peer.
+    assert announced["sites"] == []
 
 
 def broadcasts_reach_everybody(

@@ -95,6 +95,7 @@ def test_a_text_of_any_length_is_matched():
         # What would take too much memory.
         *("a{99999999}", "(?:.{900}x|.{900}y){900}", "((a{100}){100}){100}"),
         "a" * (PATTERN_LIMIT + 1),
+        *("a" * 2**20, "(a?){24}" * 2**17, "(" * 2**20),
     ],
     ids=lambda pattern: repr(pattern)[:30],
 )

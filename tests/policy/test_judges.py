@@ -12,6 +12,7 @@ from zeromsg.policy.judges import (
     SILENT_DEBT,
     Judges,
 )
+from zeromsg.policy.scoring import Scoring
 
 MALLORY, ALICE, BOB, CAROL = "192.0.2.1", "192.0.2.2", "192.0.2.3", "key:1abc"
 
@@ -72,9 +73,11 @@ def test_objections_halve_every_ten_minutes():
         judges.objected(MALLORY, BOB, 10.0, 0.0)
     assert not judges.wants(MALLORY, BOB, 0.0)
     assert judges.wants(MALLORY, BOB, 1.0)
-    assert judges.objected(MALLORY, BOB, 10.0, 1.0) == 12.5
+    # Never more than fifty at a time is charged, however often it objects.
+    assert 0.0 < judges.objected(MALLORY, BOB, 10.0, 1.0) < 0.1
     assert not judges.wants(MALLORY, BOB, 100.0)
     assert judges.wants(MALLORY, BOB, HALF_LIFE)
+    assert judges.objected(MALLORY, BOB, 10.0, HALF_LIFE) == 12.5
     assert HALF_LIFE == 600.0
 
 
@@ -132,12 +135,26 @@ def test_the_nearer_our_own_ban_the_less_a_judge_is_sent():
 
 def test_debts_halve_too():
     judges = Judges()
-    for _ in range(3):
-        judges.charged_us(BOB, 25.0, 0.0)
-    assert not judges.risks(BOB, False, 0.0)
-    assert judges.risks(BOB, False, 100.0)
-    assert not judges.risks(BOB, True, 100.0)
-    assert judges.risks(BOB, True, HALF_LIFE)
+    for number in range(3):
+        judges.charged_us(BOB, 25.0, 100.0 * number)
+    # Not before they do where we owe them: after ten minutes without another one.
+    assert not judges.risks(BOB, False, 199.0 + HALF_LIFE)
+    assert judges.risks(BOB, True, 200.0 + HALF_LIFE)
+    # What costs nothing does not put that off.
+    judges.charged_us(BOB, 0.0, 199.0 + HALF_LIFE)
+    assert judges.risks(BOB, True, 200.0 + HALF_LIFE)
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 25.0), st.floats(0, 900)), max_size=40))
+def test_we_never_owe_more_than_we_believe(charges):
+    """Where the judge itself counts, it is no more: so we stop in time."""
+    judges, scoring, now = Judges(), Scoring(), 0.0
+    for cost, later in charges:
+        now += later
+        if judges.risks(BOB, False, now):
+            assert scoring.points(ALICE, now) < SILENT_DEBT
+            judges.charged_us(BOB, cost, now)
+            assert not scoring.rejected(ALICE, cost, now)
 
 
 @pytest.mark.parametrize(("cost", "times"), [(100.0, 3), (25.0, 3), (-100.0, None), (0.0, None)])
@@ -228,5 +245,7 @@ def test_charges_are_bounded_in_any_course(steps):
             assert judges.wants(source, judge, now) or not wanted
         else:
             charge = judges.objected(source, judge, cost, now)
-            assert charge == (min(max(cost, 0.0) * 1.25, 25.0) if wanted else 0.0)
+            assert 0.0 <= charge <= min(max(cost, 0.0) * 1.25, 25.0)
+            assert (charge > 0.0) is (cost > 0.0 and wanted)
+            assert judges._sources[source][judge].points < OBJECTION_POINTS + COST_LIMIT
         assert judges._sources.get(source, {}).keys() <= {BOB, CAROL}

@@ -172,6 +172,54 @@ def test_an_honest_node_that_errs_now_and_then_is_never_banned():
     assert not any(scoring.charge(BOB, 7, number * 120.0) for number in range(10_000))
 
 
+# What clients rejected.
+
+
+def test_ten_rejections_ban_whatever_was_earned_meanwhile():
+    scoring = Scoring()
+    for number in range(9):
+        for _ in range(50):
+            scoring.earn(MALLORY, float(number))
+        assert scoring.rejected(MALLORY, 10, float(number)) is False
+    # What is shown of it is the sum.
+    assert scoring.points(MALLORY, 8.0) == 90.0 - CREDIT
+    assert scoring.rejected(MALLORY, 10, 9.0, "why") is True
+    assert [ban.reason for ban in scoring.bans(9.0)] == ["why"]
+    assert scoring.points(MALLORY, 9.0) == 0.0
+
+
+def test_rejections_halve_after_ten_minutes_without_one():
+    scoring = Scoring()
+    assert not any(scoring.rejected(MALLORY, 10, 599.0 * number) for number in range(9))
+    assert scoring.points(MALLORY, 8 * 599.0 + 599.0) == 90.0
+    assert scoring.points(MALLORY, 8 * 599.0 + 600.0) == 45.0
+    assert scoring.rejected(MALLORY, 10, 8 * 599.0 + 1200.0) is False
+    assert scoring.points(MALLORY, 8 * 599.0 + 1200.0) == 32.5
+
+
+def test_rejections_and_other_points_count_together():
+    scoring = Scoring()
+    scoring.rejected(MALLORY, 90, 0.0)
+    assert scoring.charge(MALLORY, 9, 0.0) is False
+    assert scoring.charge(MALLORY, 1, 0.0) is True
+
+
+def test_a_rejection_that_costs_nothing_is_none():
+    scoring = Scoring()
+    assert scoring.rejected(MALLORY, 0, 0.0) is False
+    assert scoring.points(MALLORY, 0.0) == 0.0
+    scoring.charge(MALLORY, 150, 0.0)
+    assert scoring.rejected(MALLORY, 0, 0.0) is True
+
+
+def test_a_clock_that_is_set_back_does_not_double_rejections():
+    scoring = Scoring()
+    scoring.rejected(MALLORY, 40, 10_000.0)
+    assert scoring.points(MALLORY, 0.0) == 40.0
+    assert scoring.rejected(MALLORY, 10, 0.0) is False
+    assert scoring.points(MALLORY, 0.0) == 50.0
+
+
 # Bans by hand, and on disk.
 
 

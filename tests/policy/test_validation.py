@@ -513,6 +513,22 @@ def test_the_program_looks_at_who_signed_too():
 NUMBERED = {"accept": "message.n > counters.n", "counters": {"n": "message.n"}}
 
 
+@pytest.mark.parametrize(
+    ("program", "points"),
+    [
+        ("message == 2", 5),
+        ("size > 100 || signer == ''", 5),
+        ("now < 0.0", 0),
+        ({"accept": "message > counters.n + 5", "counters": {"n": "message"}}, 0),
+        # What is only counted for later decides nothing yet.
+        ({"accept": "message == 2", "counters": {"n": "counters.n + 1"}}, 5),
+    ],
+)
+def test_what_other_nodes_may_have_taken_costs_nothing(program, points):
+    verdict = verdict_on(envelope_of(1, key=ALICE), ANY | {"program": program})
+    assert (verdict.check, verdict.points) == ("program", points)
+
+
 def test_the_program_counts_what_was_accepted_of_each_signer():
     rules = parse_rules(ANY | {"program": NUMBERED, "size_limit": 10})
     steps = [

@@ -27,6 +27,7 @@ class Stranger(Protocol):
     chunks: every write of the node, with its time.
     requests: what the node asked. answers: what it answered, by request number.
     respond: makes the stranger's answer to a request; None stays silent.
+    unanswered: numbers of the requests that it stayed silent to.
     """
 
     def __init__(self, net: Network) -> None:
@@ -35,6 +36,7 @@ class Stranger(Protocol):
         self.requests: list[tuple[str, dict[Any, Any]]] = []
         self.answers: dict[Any, dict[Any, Any]] = {}
         self.respond: Callable[[str, dict[Any, Any]], dict[str, Any] | None] = polite
+        self.unanswered: list[Any] = []
         self.lost = False
         self.greeted_by: dict[Any, Any] | None = None
         self.hello: dict[str, Any] = {}
@@ -59,7 +61,9 @@ class Stranger(Protocol):
             return
         self.requests.append((message["cmd"], message["params"]))
         answer = self.respond(message["cmd"], message["params"])
-        if answer is not None:
+        if answer is None:
+            self.unanswered.append(message["req_id"])
+        else:
             body = answer.pop("body", None) if "stream_bytes" in answer else None
             self.send({"cmd": "response", "to": message["req_id"], **answer}, body or b"")
 

@@ -1,7 +1,9 @@
 """Attacks on a network of twenty nodes, half of them without clients.
 
 What counts is the outcome: no honest node is banned anywhere, honest messages
-reach everybody once, and the attacker is cut off within about ten messages.
+reach everybody once, and the attacker is cut off within ten messages that he
+sends to a node with clients himself. Over nodes without clients some more reach
+clients, seven over each at the most if they come one after the other.
 """
 
 import random
@@ -50,9 +52,12 @@ def is_connected(pairs, nodes):
 
 
 class World:
-    """Twenty nodes. Clients of honest nodes reject what begins with "bad"."""
+    """Twenty nodes. Clients of honest nodes reject what begins with "bad".
 
-    def __init__(self, topology, seed, first_client):
+    seconds: what they take for their verdicts, at the most.
+    """
+
+    def __init__(self, topology, seed, first_client, seconds=0.0):
         self.net = Network(nodes=NODES, seed=seed)
         self.rng = random.Random(seed)
         self.site = self.net.site()
@@ -64,6 +69,7 @@ class World:
         self.neighbours = {
             first + second - SPECIAL for first, second in pairs if SPECIAL in (first, second)
         }
+        self.seconds = seconds
         self.clients = {number: self._judging(number) for number in range(first_client, SPECIAL, 2)}
         self.sent = {number: [] for number in self.clients}
 
@@ -77,7 +83,12 @@ class World:
             for cmd, params in client.events[before:]:
                 if cmd == "peerReceive" and params["ip"] != "self":
                     bad = str(params["message"]).startswith("bad")
-                    client.call("peerInvalid" if bad else "peerValid", [params["hash"]])
+                    verdict = "peerInvalid" if bad else "peerValid", [params["hash"]]
+                    if self.seconds:
+                        pause = self.rng.uniform(0.0, self.seconds)
+                        self.net.clock.callLater(pause, client.call, *verdict)
+                    else:
+                        client.call(*verdict)
 
         client._take = judge
         return client
@@ -117,6 +128,39 @@ class World:
             if str(params["message"]).startswith("bad")
         ]
 
+    def direct(self, number):
+        """How many bad messages a client was shown that came from the attacker himself."""
+        name = str(self.net.nodes[SPECIAL].address)
+        return sum(params["ip"] == name for params in self.bad(number))
+
+    def attack(self, burst=1, **more):
+        """Bad messages, so many at a time, and as many good ones of others in between.
+
+        Afterwards the attacker is cut off, and nobody else is.
+        """
+        attacker = self.net.client(SPECIAL, self.site)
+        judging = self.neighbours & self.clients.keys()
+        for number in range(0, ATTACKS, burst):
+            for each in range(number, number + burst):
+                attacker.call("peerBroadcast", {"message": f"bad {each}", "peer_count": 0, **more})
+            self.net.advance(1)
+            # The tenth bad message from him is the ban.
+            late = {each for each in judging if self.direct(each) >= 10}
+            assert all(self.seconds or self.bans_special(each) for each in late)
+            for each in range(number, number + burst):
+                self.say_good(each, bool(more))
+            self.net.advance(1)
+        self.net.advance(10)
+        assert self.banned({self.host(SPECIAL), self.key_of(SPECIAL)}) == []
+        everything = sorted(f"good {number}" for number in range(ATTACKS))
+        for number in self.clients:
+            assert self.good(number) == everything
+        for number in judging:
+            # By his signature he may be known, and ignored, before his address is.
+            assert self.bans_special(number) or more
+        # He was heard at all.
+        assert any(self.bad(number) for number in self.clients)
+
     def bans_special(self, number):
         return self.net.nodes[number].node.blame.is_banned(self.host(SPECIAL))
 
@@ -125,8 +169,8 @@ class World:
 def world():
     made = []
 
-    def make(topology, seed, first_client=0):
-        made.append(World(topology, seed, first_client))
+    def make(topology, seed, first_client=0, seconds=0.0):
+        made.append(World(topology, seed, first_client, seconds))
         return made[-1]
 
     yield make
@@ -141,41 +185,53 @@ def world():
         pytest.param(line, 2, 1, False, id="line-behind-a-relay"),
         pytest.param(line, 3, 1, True, id="line-signed"),
         pytest.param(mesh(1), 1, 0, False, id="one-link-1"),
-        pytest.param(mesh(1), 2, 1, False, id="one-link-2"),
-        pytest.param(mesh(1), 3, 0, True, id="one-link-signed"),
+        pytest.param(mesh(1), 2, 0, False, id="one-link-2"),
+        pytest.param(mesh(1), 3, 1, True, id="one-link-signed"),
         pytest.param(mesh(3), 1, 0, False, id="three-links-1"),
         pytest.param(mesh(3), 2, 1, False, id="three-links-2"),
-        pytest.param(mesh(3), 3, 0, False, id="three-links-3"),
         pytest.param(mesh(3), 4, 1, True, id="three-links-signed"),
+        # In these he is a good relay too, and would be paid for it.
+        pytest.param(mesh(5), 1, 1, False, id="five-links-1"),
+        pytest.param(mesh(5), 2, 1, True, id="five-links-signed"),
+        pytest.param(mesh(5), 7, 1, False, id="five-links-2"),
+        pytest.param(mesh(5), 102, 1, False, id="five-links-3"),
     ],
 )
 def test_the_attacker_is_cut_off_and_nobody_else(world, topology, seed, first_client, signed):
     world = world(topology, seed, first_client)
-    attacker = world.net.client(SPECIAL, world.site)
-    more = {"privatekey": False} if signed else {}
-    judging = world.neighbours & world.clients.keys()
-    for number in range(ATTACKS):
-        attacker.call("peerBroadcast", {"message": f"bad {number}", "peer_count": 0, **more})
-        world.net.advance(1)
-        if number == 9:
-            late = {neighbour for neighbour in judging if not world.bans_special(neighbour)}
-            # By a signature he may be known, and ignored, before his address is.
-            assert not late or signed
-        world.say_good(number, signed)
-        world.net.advance(1)
-    world.net.advance(10)
-    assert world.banned({world.host(SPECIAL), world.key_of(SPECIAL)}) == []
-    everything = sorted(f"good {number}" for number in range(ATTACKS))
+    world.attack(**({"privatekey": False} if signed else {}))
     for number in world.clients:
-        assert world.good(number) == everything
-        assert len(world.bad(number)) <= 15
-    name = str(world.net.nodes[SPECIAL].address)
-    for number in judging:
-        assert sum(params["ip"] == name for params in world.bad(number)) <= 10
-        if not signed:
-            assert world.bans_special(number)
-    # He was heard at all.
-    assert any(world.bad(number) for number in world.clients)
+        assert len(world.bad(number)) <= 17
+        assert world.direct(number) <= 10
+
+
+@pytest.mark.parametrize(
+    ("topology", "seed", "first_client", "signed"),
+    [
+        pytest.param(line, 1, 1, False, id="line-behind-a-relay"),
+        pytest.param(mesh(1), 1, 1, True, id="one-link-signed"),
+        pytest.param(mesh(3), 1, 0, False, id="three-links"),
+        pytest.param(mesh(5), 1, 0, False, id="five-links"),
+    ],
+)
+def test_many_bad_messages_at_once_get_no_relay_banned(world, topology, seed, first_client, signed):
+    """They are all on their way before anybody has said a word about the first of them."""
+    world = world(topology, seed, first_client)
+    world.attack(burst=15, **({"privatekey": False} if signed else {}))
+    for number in world.clients:
+        assert world.direct(number) <= 10
+
+
+@pytest.mark.parametrize(
+    ("topology", "seed", "burst"),
+    [
+        pytest.param(line, 1, 1, id="line"),
+        pytest.param(mesh(3), 1, 1, id="three-links"),
+        pytest.param(mesh(5), 1, 5, id="five-links"),
+    ],
+)
+def test_clients_that_take_their_time(world, topology, seed, burst):
+    world(topology, seed, 1, seconds=2.0).attack(burst)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -242,9 +298,21 @@ def without_signature(params, others):
     return {name: value for name, value in params.items() if name != "signature"}
 
 
+def with_a_piece_of_raw_in_the_nonce(params, others):
+    """The hash is of both with a comma in between: it stays the same."""
+    start, _, rest = params["raw"].partition(",")
+    return {**params, "nonce": f"{params['nonce']},{start}", "raw": rest}
+
+
+def with_all_of_it_in_the_nonce(params, others):
+    return {**params, "nonce": f"{params['nonce']},{params['raw']}", "raw": ""}
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
+        with_a_piece_of_raw_in_the_nonce,
+        with_all_of_it_in_the_nonce,
         stripped,
         signed_anew,
         flipped,

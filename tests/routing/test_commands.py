@@ -201,7 +201,9 @@ def test_no_id_gives_rights(net, client):
         answers = []
         client.respond = lambda to, result, answers=answers: answers.append((to, result))
         net.nodes[0].node.commands.called(client, call)
-        assert answers == [(call_id, {"error": "Unknown command: siteList"})]
+        assert answers == [
+            (call_id, {"error": "denied: You don't have permission to run siteList"})
+        ]
 
 
 # as

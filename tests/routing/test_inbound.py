@@ -412,6 +412,47 @@ def test_the_signed_copy_has_its_own_five_seconds(network, stranger):
     assert signed["signature"] in [p["signature"] for p in witness.asked("peerBroadcast")]
 
 
+def test_who_brought_the_unsigned_copy_pays_for_a_rejection_too(network, stranger):
+    """Or each bad message could be shown twice for the price of one."""
+    net = network(1)
+    site = net.site()
+    client = net.client(0, site, None)
+    one = stranger(net, host="203.0.113.1")
+    other = stranger(net, host="203.0.113.2", zeromsg={"version": 1})
+    signed = one.envelope(site, "bad", key=KEY)
+    assert one.ask("peerBroadcast", {**signed, "signature": ""}) == {"ok": "thx"}
+    assert other.ask("peerBroadcast", signed) == {"ok": "thx"}
+    assert client.messages == ["bad", "bad"]
+    client.call("peerInvalid", [one.hash(signed)])
+    net.advance(0.1)
+    charged = {
+        name: net.nodes[0].node.scoring.points(name, net.wall())
+        for name in ("203.0.113.1", "203.0.113.2", f"key:{KEY.address}")
+    }
+    assert charged == dict.fromkeys(charged, 10.0)
+    net.advance(6)
+    assert net.nodes[0].node.delivery.waiting == 0
+
+
+def test_one_message_has_one_signer_the_one_that_came_first(network, stranger):
+    """A plugin node's raw names none; docs/protocol.md says why the other is not told."""
+    net = network(1)
+    site = net.site()
+    client = net.client(0, site, None)
+    one = stranger(net, host="203.0.113.1", zeromsg={"version": 1})
+    other = stranger(net, host="203.0.113.2", zeromsg={"version": 1})
+    first, second = (one.envelope(site, "x", key=key) for key in (OTHER_KEY, KEY))
+    assert one.hash(first) == one.hash(second)
+    assert one.ask("peerBroadcast", first) == {"ok": "thx"}
+    assert other.ask("peerBroadcast", second) == {"warning": "Already received, thanks"}
+    # The copy neither calls the verdict off nor has it fall on the author.
+    client.call("peerInvalid", [one.hash(first)])
+    points = net.nodes[0].node.scoring.points
+    assert points("203.0.113.1", net.wall()) == points(f"key:{OTHER_KEY.address}", net.wall()) == 10
+    assert points("203.0.113.2", net.wall()) == points(f"key:{KEY.address}", net.wall()) == 0
+    assert [event["signed_by"] for event in client.received()] == [OTHER_KEY.address]
+
+
 def test_another_form_of_the_same_signature_is_a_duplicate(network, stranger):
     """Signatures are malleable; they identify nothing."""
     net = network(1)

@@ -16,7 +16,7 @@ def members(net, number, site):
 
 
 def known(net, number, site):
-    return [str(address) for address in net.nodes[number].node.site_peers.known(site)]
+    return [str(address) for address in net.nodes[number].node.book.known(site)]
 
 
 def pex(one, site, peers=(), need=5, **more):

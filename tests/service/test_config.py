@@ -23,6 +23,7 @@ from zeromsg.service.config import (
     parse,
 )
 from zeromsg.service.toml_lines import line_numbers
+from zeromsg.wire.trackers import Tracker
 from zeromsg.wire.values import PeerAddress
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "zeromsg.toml"
@@ -58,7 +59,7 @@ def test_the_defaults_are_the_documented_ones():
     settings = Settings()
     assert settings.ui == UiSettings("tcp:43110:interface=127.0.0.1", (), 2000, 10485760, 4194304)
     assert settings.peers == PeerSettings(
-        "tcp:26552", (), 500, True, 65536, 10_000, 8388608, 8, False, True, False
+        "tcp:26552", (), 500, True, 65536, 10_000, 8388608, (), False, False, 8, False, True, False
     )
     assert settings.log == LogSettings("text", "info")
     assert settings.users == UserSettings(None)
@@ -88,6 +89,9 @@ def test_every_key_is_read():
         raw_limit = 512
         requests_in_flight = 9
         unsent_limit = 8192
+        trackers = ["zero://192.0.2.1:26552", "udp://tracker.example:6969"]
+        serve_tracker = true
+        local_discovery = true
         outgoing = 3
         allow_private = true
         relay_sends = false
@@ -128,6 +132,12 @@ def test_every_key_is_read():
             512,
             9,
             8192,
+            (
+                Tracker("zero", "192.0.2.1", 26552, ""),
+                Tracker("udp", "tracker.example", 6969, ""),
+            ),
+            True,
+            True,
             3,
             True,
             False,
@@ -294,7 +304,7 @@ def test_a_peer_that_cannot_be_dialled_is_refused():
         ),
         ("# hello\n\n[peer]\n", "line 3: peer: unknown key; did you mean peers?"),
         ("[log.more]", "line 1: log.more: unknown key; expected one of format, level"),
-        ("[peers]\ntrackers = []", "line 2: peers.trackers: unknown key; "),
+        ("[peers]\ntracker = []", "line 2: peers.tracker: unknown key; did you mean trackers?"),
         ("[i2p]\nmode = 'off'", "line 1: i2p: unknown key; "),
         ('"odd\\nkey" = 1', 'line 1: "odd\\nkey": unknown key; '),
         (
@@ -485,7 +495,7 @@ def test_the_example_has_every_key_and_no_other():
 
 def test_describe_gives_key_default_and_help():
     options = {option.key: option for option in describe()}
-    assert len(options) == len(describe()) == 34
+    assert len(options) == len(describe()) == 38
     assert options["peers.tls"].default == "true"
     assert options["ui.hosts"].default == "[]"
     assert options["ui.endpoint"].default == '"tcp:43110:interface=127.0.0.1"'

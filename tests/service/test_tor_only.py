@@ -11,6 +11,7 @@ GOOD = f"""
 [peers]
 endpoint = ""
 connect = ["{ONION}"]
+trackers = ["zero://{ONION}"]
 [tor]
 mode = "only"
 """
@@ -43,6 +44,8 @@ def test_every_leak_is_named_at_once() -> None:
         endpoint = "tcp:26552"
         connect = ["192.0.2.1:26552"]
         map_port = true
+        local_discovery = true
+        trackers = ["udp://t.example:80", "zero://192.0.2.1:1", "http://t.example/a"]
         [tor]
         mode = "only"
         control = "tcp:192.0.2.2:9051"
@@ -51,7 +54,8 @@ def test_every_leak_is_named_at_once() -> None:
     )
     for key in (
         "ui.endpoint", "peers.endpoint", "peers.connect", "peers.map_port", "tor.control",
-        "tor.socks",
+        "tor.socks", "peers.trackers: \"udp", "peers.trackers: \"zero", "peers.trackers: \"http",
+        "peers.local_discovery",
     ):  # fmt: skip
         assert f"\n  {key}" in text
 

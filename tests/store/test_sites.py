@@ -8,6 +8,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.errors import ConfigError, ContentRefused, FileMissing
+from zeromsg.policy.program import Facts
 from zeromsg.policy.site_content import (
     FileEntry,
     content_bytes,
@@ -303,6 +304,100 @@ def test_a_new_version_replaces_files_one_by_one(tmp_path):
     site.store_file("a.txt", b"HELLO")
     assert site.read("a.txt", 0, 10) == (b"HELLO", 5)
     assert [name for name, _ in site.missing()] == ["b.txt"]
+
+
+COUNTING = {
+    "filter": ".*",
+    "rate": {"per_peer": [2, 0], "per_signer": [5, 0]},
+    "program": {"accept": "message.n > counters.n", "counters": {"n": "message.n"}},
+}
+"""Rules that remember senders: no message of a signer passes twice, and two of a peer in all."""
+
+
+def new_version(site, rules, number):
+    data = rules if isinstance(rules, bytes) else json.dumps(rules).encode()
+    files = {"p2p.json": data, "page.html": str(number).encode()}
+    site.store_content("content.json", content(files, modified=NOW + number))
+    for name, _ in list(site.missing()):
+        site.store_file(name, files[name])
+    return site.rules
+
+
+def facts(number):
+    return Facts({"n": number}, 8, "1signer", "", NOW)
+
+
+def remembering(tmp_path):
+    """A site whose rules let message 5 of a signer through, and one message of a peer."""
+    site = filled(tmp_path, {"p2p.json": json.dumps(COUNTING).encode()})
+    site.rules.program.accepted(facts(5))
+    site.rules.per_peer.spoke("192.0.2.1", NOW)
+    site.rules.per_signer.spoke("1signer", NOW)
+    return site
+
+
+def test_rules_that_did_not_change_go_on_remembering(tmp_path):
+    site = remembering(tmp_path)
+    before = site.rules
+    for number in (1, 2):
+        assert new_version(site, COUNTING, number) is before
+    # Otherwise written, they say the same.
+    assert new_version(site, json.dumps(COUNTING, indent=1).encode(), 3) is before
+    assert not before.program.passes(facts(5)) and before.program.passes(facts(6))
+
+
+def test_rules_that_changed_take_over_what_fits(tmp_path):
+    site = remembering(tmp_path)
+    program = {"accept": "message.n > counters.n && size < 100 && counters.other == 0"}
+    program["counters"] = {"n": "message.n", "other": "1"}
+    rate = {"per_peer": [4, 0], "per_signer": [1, 0]}
+    rules = new_version(site, COUNTING | {"program": program, "rate": rate}, 1)
+    assert not rules.program.passes(facts(5)) and rules.program.passes(facts(6))
+    # Of two messages at once one was left to the peer; a signer has no more than there are now.
+    assert rules.per_peer.allows("192.0.2.1", NOW)
+    rules.per_peer.spoke("192.0.2.1", NOW)
+    assert not rules.per_peer.allows("192.0.2.1", NOW)
+    assert rules.per_signer.allows("1signer", NOW)
+    rules.per_signer.spoke("1signer", NOW)
+    assert not rules.per_signer.allows("1signer", NOW)
+    # A counter that is gone is forgotten, and so begins anew when it comes back.
+    assert new_version(site, {"filter": ".*", "program": "true"}, 2).program.passes(facts(1))
+    assert new_version(site, COUNTING, 3).program.passes(facts(5))
+
+
+@pytest.mark.parametrize(
+    "broken", [b"{", b"{}", b'{"filter": "("}', b'{"filter": ".*", "rate": 1}']
+)
+def test_rules_that_cannot_be_used_for_a_while_forget_nothing(tmp_path, broken):
+    site = remembering(tmp_path)
+    assert new_version(site, broken, 1) is None
+    changed = new_version(site, COUNTING | {"size_limit": 1000}, 2)
+    assert not changed.program.passes(facts(5)) and changed.program.passes(facts(6))
+
+
+def test_true_and_one_are_different_rules(tmp_path):
+    site = filled(tmp_path, {"p2p.json": b'{"filter": ".*", "signed_only": true}'})
+    assert new_version(site, {"filter": ".*", "signed_only": 1}, 1) is None
+    assert "signed_only" in site.rules_problem
+
+
+def test_an_own_site_signed_again_goes_on_remembering(tmp_path):
+    folder, key = own_site(tmp_path, {"p2p.json": json.dumps(COUNTING).encode()})
+    site = loaded(folder, key.address)
+    site.rules.program.accepted(facts(5))
+    (folder / "page.html").write_text("new")
+    sign_site(folder, key, lambda: NOW + 1)
+    assert site.reload_if_changed()
+    assert not site.rules.program.passes(facts(5)) and site.rules.program.passes(facts(6))
+
+
+def test_old_style_rules_that_did_not_change_go_on_remembering(tmp_path):
+    site = joined(tmp_path)
+    old = {f"p2p_{key}": value for key, value in COUNTING.items()}
+    site.store_content("content.json", content({}, **old))
+    site.rules.program.accepted(facts(5))
+    site.store_content("content.json", content({}, modified=NOW, title="new", **old))
+    assert not site.rules.program.passes(facts(5))
 
 
 def test_old_style_rules_stand_in_content_json(tmp_path):

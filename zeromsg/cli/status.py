@@ -78,6 +78,7 @@ def _show(found: dict[str, Any]) -> None:
         _show_tor(found["tor"])
         show_sites(found["sites"])
         _show_links(found["links"])
+        _show_trackers(found["trackers"], found.get("serving"))
         _show_messages(found["messages"])
     except (KeyError, TypeError, AttributeError):
         raise NodeUnreachable("its status is of another version: use --json") from None
@@ -138,6 +139,26 @@ def _show_links(links: list[dict[str, Any]]) -> None:
                 str(link["points"]),
             )
             for link in links
+        ],
+    )
+
+
+def _show_trackers(trackers: list[dict[str, Any]], serving: dict[str, Any] | None) -> None:
+    if serving is not None:
+        click.echo(f"\nA tracker for {serving['entries']} peer(s) of {serving['sites']} site(s)")
+    if not trackers:
+        return
+    click.echo()
+    table(
+        ("tracker", "state", "found", "problem"),
+        [
+            (
+                str(tracker["tracker"]),
+                str(tracker["state"]),
+                str(tracker["found"]),
+                str(tracker["last_error"]),
+            )
+            for tracker in trackers
         ],
     )
 

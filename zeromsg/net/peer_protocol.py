@@ -188,6 +188,11 @@ class PeerProtocol(TwistedProtocol):
     def features(self) -> frozenset[str]:
         return self.theirs.features if self.extension and self.theirs else frozenset()
 
+    @property
+    def announcing(self) -> bool:
+        # Of one that we dialled, what we want of it counts.
+        return not self.dialled and self.theirs is not None and self.theirs.tracker_connection
+
     def ask(
         self, cmd: str, params: Mapping[str, Any], timeout: float = ANSWER_SECONDS
     ) -> Deferred[Answer]:

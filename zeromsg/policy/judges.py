@@ -10,13 +10,18 @@ No single neighbour is believed without end: once it has objected to a source
 often enough, it is not sent that source's messages any more, and what it says
 costs the source nothing further. And because each neighbour says what it
 charged us, we know when our own account there fills: then it is sent nothing
-doubtful, and in the end nothing that clients of ours have not accepted. A
-neighbour that lies deprives only itself.
+doubtful, and in the end nothing of others at all, until ten minutes have passed
+without a charge. What we believe to owe is never less than what stands there
+(`policy.scoring` counts rejections in the same way), and what a neighbour
+charges before we can know of it is bounded (`policy.hearing`): so passing
+messages on never gets us banned. A neighbour that lies deprives only itself.
 """
 
 from collections import OrderedDict
 
 import attrs
+
+from zeromsg.policy.scoring import BAN_POINTS
 
 GRADIENT = 1.25
 """How much more than it was charged itself a node charges the source."""
@@ -31,7 +36,7 @@ CAREFUL_DEBT = 40.0
 """From here on a judge is sent nothing of sources that anybody objected to."""
 
 SILENT_DEBT = 70.0
-"""From here on a judge is sent only what clients of ours accepted."""
+"""From here on a judge is sent only messages of our own clients."""
 
 HALF_LIFE = 600.0
 SOURCES_LIMIT = 10_000
@@ -60,11 +65,13 @@ class Judges:
         cost: points that the judge says it charged us for it.
         """
         account = self._account(source, judge, now)
-        if account.points >= OBJECTION_POINTS:
+        left = OBJECTION_POINTS - account.points
+        if left <= 0.0:
             return 0.0
         charge = min(max(cost, 0.0) * GRADIENT, COST_LIMIT)
+        # It may go beyond what is charged, so that it takes a while to come back.
         account.points += charge
-        return charge
+        return min(charge, left)
 
     def approved(self, source: str, judge: str, now: float) -> None:
         """The judge's clients accepted a message of the source: half is forgiven."""
@@ -81,17 +88,19 @@ class Judges:
         """The judge says that it charged us so many points."""
         debt = self._debts.setdefault(judge, _Account(0.0, now))
         self._debts.move_to_end(judge)
-        debt.points, debt.at = _left(debt, now) + min(max(cost, 0.0), COST_LIMIT), now
+        points = _standing(debt, now) + min(max(cost, 0.0), COST_LIMIT)
+        debt.points, debt.at = min(points, BAN_POINTS), now if cost > 0 else debt.at
         if len(self._debts) > self._capacity:
             self._debts.popitem(last=False)
 
     def risks(self, judge: str, doubtful: bool, now: float) -> bool:
-        """Whether we may send the judge what we cannot judge ourselves.
+        """Whether we may send the judge what others made.
 
-        doubtful: somebody objected lately to where it comes from.
+        doubtful: we cannot judge it, and somebody objected lately to where it
+        comes from.
         """
         debt = self._debts.get(judge)
-        return debt is None or _left(debt, now) < (CAREFUL_DEBT if doubtful else SILENT_DEBT)
+        return debt is None or _standing(debt, now) < (CAREFUL_DEBT if doubtful else SILENT_DEBT)
 
     def suspects(self, source: str, now: float) -> bool:
         """Whether any judge objected to the source lately."""
@@ -116,3 +125,8 @@ class Judges:
 
 def _left(account: _Account, now: float) -> float:
     return float(account.points * 0.5 ** ((now - account.at) / HALF_LIFE))
+
+
+def _standing(debt: _Account, now: float) -> float:
+    """It halves as it does where we owe it: after whole ten minutes without a charge."""
+    return float(debt.points * 0.5 ** max(0, int((now - debt.at) // HALF_LIFE)))

@@ -83,6 +83,8 @@ class Program:
         }
         expressions = (self._accept, *self._updates.values())
         self._costs = [expression.cost for expression in expressions]
+        # Whether other nodes may answer otherwise, as they met other messages, or later.
+        self.depends_on_the_past = not self._accept.cost.names.isdisjoint({"counters", "now"})
         self._kept: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._fresh = dict.fromkeys(counters, 0)
 
@@ -112,6 +114,13 @@ class Program:
         self._kept.move_to_end(facts.signer)
         if len(self._kept) > SIGNERS_LIMIT:
             self._kept.popitem(last=False)
+
+    def continue_from(self, old: "Program") -> None:
+        """Take over an older version's counters, those that this one has as well."""
+        names = self._fresh.keys() & old._fresh.keys()
+        if names:
+            for signer, kept in old._kept.items():
+                self._kept[signer] = {**self._fresh, **{name: kept[name] for name in names}}
 
     def can_afford(self, facts: Facts) -> bool:
         """Whether looking at the message is sure to take no longer than it may."""

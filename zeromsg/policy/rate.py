@@ -51,6 +51,11 @@ class Buckets:
         if len(self._buckets) > self._capacity:
             self._buckets.popitem(last=False)
 
+    def continue_from(self, old: "Buckets") -> None:
+        """Take over what senders have left in buckets of other sizes."""
+        for sender in old._buckets:
+            self._buckets[sender] = old._buckets[sender]
+
     def _tokens(self, sender: str, now: float) -> float:
         tokens, at = self._buckets.get(sender, (self._burst, now))
         return min(self._burst, tokens + (now - at) * self._per_second)

@@ -77,21 +77,36 @@ class Rules:
     max_age: float | None = None
     history: History | None = None
 
+    def continue_from(self, old: "Rules") -> None:
+        """Take over what an older version's rates and counters remember of senders."""
+        if self.per_peer is not None and old.per_peer is not None:
+            self.per_peer.continue_from(old.per_peer)
+        if self.per_signer is not None and old.per_signer is not None:
+            self.per_signer.continue_from(old.per_signer)
+        if self.program is not None and old.program is not None:
+            self.program.continue_from(old.program)
 
-def site_rules(content: Mapping[str, Any], p2p_json: bytes | None) -> Rules | None:
-    """The rules of a site with this root content.json; None where it has none.
+
+def rules_source(content: Mapping[str, Any], p2p_json: bytes | None) -> Mapping[str, Any] | None:
+    """The keys of a site's rules, given its root content.json; None where it has none.
 
     p2p_json: the file's bytes, or None where the site has no such file.
     Raises BadRules.
     """
     if p2p_json is not None:
-        return parse_rules(load_rules(p2p_json))
+        return load_rules(p2p_json)
     old = {
         key.removeprefix(OLD_PREFIX): value
         for key, value in content.items()
         if key.startswith(OLD_PREFIX)
     }
-    return parse_rules(old) if old else None
+    return old or None
+
+
+def site_rules(content: Mapping[str, Any], p2p_json: bytes | None) -> Rules | None:
+    """The compiled rules of `rules_source`. Raises BadRules."""
+    source = rules_source(content, p2p_json)
+    return None if source is None else parse_rules(source)
 
 
 def load_rules(data: bytes) -> Mapping[str, Any]:

@@ -4,6 +4,11 @@ Points belong to what is proven: the remote host of a clear-net connection, an
 onion that we dialled, `key:<address>` for who signed. At `BAN_POINTS` a sender
 is banned for an hour, the next time for two, then four; points halve every ten
 minutes. Accepted first deliveries earn points back, and a little credit.
+
+What clients rejected is an account of its own within that sum: nothing earns it
+back, or whoever carries honest messages could buy a share of bad ones with
+them; and it halves after ten minutes without a further one, so that ten
+rejections are a ban whenever the first of them came.
 """
 
 from collections import OrderedDict
@@ -46,6 +51,8 @@ class Banned:
 class _Record:
     points: float
     at: float
+    rejected: float = 0.0
+    rejected_at: float = 0.0
     banned_until: float = 0.0
     strikes: int = 0
     reason: str = ""
@@ -64,7 +71,21 @@ class Scoring:
             return self.banned(identity, now)
         record = self._record(identity, now)
         record.points += points
-        if record.points >= BAN_POINTS:
+        return self._weigh(record, now, reason)
+
+    def rejected(self, identity: str, points: float, now: float, reason: str = "") -> bool:
+        """The same for a message that clients rejected: nothing earns these points back."""
+        if points <= 0:
+            return self.banned(identity, now)
+        record = self._record(identity, now)
+        record.rejected = _rejected(record, now) + points
+        record.rejected_at = now
+        return self._weigh(record, now, reason)
+
+    def _weigh(self, record: _Record, now: float, reason: str) -> bool:
+        # Credit pays for no rejection.
+        points = max(record.points, 0.0)
+        if points + (_rejected(record, now) if record.rejected else 0.0) >= BAN_POINTS:
             self._ban(record, now, reason)
         return record.banned_until > now
 
@@ -87,7 +108,7 @@ class Scoring:
     def points(self, identity: str, now: float) -> float:
         """What is held against a sender now; below zero is credit."""
         record = self._records.get(identity)
-        return _halved(record, now) if record else 0.0
+        return _halved(record, now) + _rejected(record, now) if record else 0.0
 
     def banned(self, identity: str, now: float) -> bool:
         record = self._records.get(identity)
@@ -113,16 +134,21 @@ class Scoring:
             record.strikes = 0
         seconds = min(BAN_SECONDS * 2.0 ** min(record.strikes, 20), LONGEST_BAN)
         record.strikes += 1
-        record.points = 0.0
+        record.points = record.rejected = 0.0
         record.banned_until, record.reason = now + seconds, reason
 
     def _record(self, identity: str, now: float) -> _Record:
-        record = self._records.setdefault(identity, _Record(0.0, now))
-        self._records.move_to_end(identity)
-        record.points = _halved(record, now)
-        record.at += HALF_LIFE * _periods(record, now)
-        if len(self._records) > self._capacity:
-            self._forget(now)
+        record = self._records.get(identity)
+        if record is None:
+            record = self._records[identity] = _Record(0.0, now)
+            if len(self._records) > self._capacity:
+                self._forget(now)
+        else:
+            self._records.move_to_end(identity)
+        periods = _periods(record, now)
+        if periods:
+            record.points *= 0.5**periods
+            record.at += HALF_LIFE * periods
         return record
 
     def _forget(self, now: float) -> None:
@@ -138,6 +164,10 @@ class Scoring:
 
 def _halved(record: _Record, now: float) -> float:
     return float(record.points * 0.5 ** _periods(record, now))
+
+
+def _rejected(record: _Record, now: float) -> float:
+    return float(record.rejected * 0.5 ** max(0, int((now - record.rejected_at) // HALF_LIFE)))
 
 
 def _periods(record: _Record, now: float) -> int:

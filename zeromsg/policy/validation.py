@@ -287,8 +287,10 @@ def _check_program(subject: Subject, rules: Rules, facts: Facts) -> Rejected | N
     if rules.program is None or rules.program.passes(facts):
         return None
     text = f"Invalid message for site {subject.site}: its program refuses it"
-    # A program may look at the signer, the time and its counters.
-    return Rejected("program", 5, text, final=False)
+    # A program may look at the signer, the time and its counters. To who passed it on,
+    # the message may have been good: it came there before a later one, as to us after it.
+    points = 0 if rules.program.depends_on_the_past else 5
+    return Rejected("program", points, text, final=False)
 
 
 def _check_group(envelope: Envelope, group: bytes) -> Rejected | None:
@@ -329,11 +331,11 @@ def _check_certificate(
     try:
         cert = Certificate.from_wire(envelope.cert)
     except TheirMistake:
-        return _BAD_CERTIFICATE
-    return cert if verify_cert(signer, cert, rules.cert_signers) else _BAD_CERTIFICATE
+        return BAD_CERTIFICATE
+    return cert if verify_cert(signer, cert, rules.cert_signers) else BAD_CERTIFICATE
 
 
-_BAD_CERTIFICATE = Rejected("certificate", 7, "Invalid signature certificate", final=False)
+BAD_CERTIFICATE = Rejected("certificate", 7, "Invalid signature certificate", final=False)
 
 
 def _check_signed_only(rules: Rules, signed_by: str) -> Rejected | None:

@@ -9,14 +9,16 @@ may take seconds to judge, and that many requests without an answer would fill
 a busy connection.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 import attrs
 
 from zeromsg.errors import TheirMistake, Unreachable
 from zeromsg.interfaces import IPeerLink, Wall
 from zeromsg.policy.ballot import Verdict
+from zeromsg.policy.hearing import Hearing
 from zeromsg.policy.judges import Judges
 from zeromsg.policy.recorder import Recorder
 from zeromsg.policy.scoring import BAN_POINTS, Scoring
@@ -42,6 +44,8 @@ class Passed:
 
     judged: whether clients of ours accepted it; then neighbours' opinions of
     it are their own affair.
+    heard: what the source had heard of our verdicts when it sent it.
+    vouched: whether a neighbour that was asked first accepted it.
     waiting: the neighbours that it went to and that have not judged it.
     """
 
@@ -49,6 +53,8 @@ class Passed:
     source: IPeerLink
     signer: str
     judged: bool
+    heard: float = 0.0
+    vouched: bool = False
     waiting: set[IPeerLink] = attrs.field(factory=set)
     objected: bool = False
     answered: Callable[[Verdict | None], None] | None = None
@@ -71,6 +77,8 @@ class Blame:
         self._banned = banned
         self._judges = Judges()
         self._passed: Recent[Passed] = Recent(PASSED_LIMIT)
+        self._hearings: WeakKeyDictionary[IPeerLink, Hearing] = WeakKeyDictionary()
+        self._judging: WeakSet[IPeerLink] = WeakSet()
 
     # Points.
 
@@ -81,8 +89,36 @@ class Blame:
         if self._scoring.charge(identity, points, now, reason) and not before:
             self._banned(identity)
 
+    def _rejected(self, identity: str, points: float, reason: str) -> None:
+        """The same for a message that clients rejected."""
+        now = self._wall()
+        before = self._scoring.banned(identity, now)
+        if self._scoring.rejected(identity, points, now, reason) and not before:
+            self._banned(identity)
+
     def is_banned(self, identity: str) -> bool:
         return self._scoring.banned(identity, self._wall())
+
+    # What neighbours can know.
+
+    def heard_by(self, link: IPeerLink) -> float:
+        """What a neighbour has heard of our verdicts by now, for the message that it sends."""
+        hearing = self._hearings.get(link)
+        return hearing.heard if hearing is not None else 0.0
+
+    def is_behind(self, link: IPeerLink) -> bool:
+        """Whether its messages were rejected so fast that it cannot have heard of it yet."""
+        hearing = self._hearings.get(link)
+        return hearing is not None and hearing.is_behind
+
+    def _bearable(self, link: IPeerLink, points: float, heard: float) -> float:
+        """What a neighbour pays for a message; no more than it could have prevented."""
+        if not link.extension:
+            return points
+        hearing = self._hearings.get(link)
+        if hearing is None:
+            hearing = self._hearings[link] = Hearing()
+        return hearing.charge(points, heard)
 
     # Our own clients' verdicts.
 
@@ -92,10 +128,12 @@ class Blame:
         hash: str,
         signer: str,
         verdict: Verdict | None,
+        heard: float,
         carried: bool = False,
     ) -> None:
         """Clients of ours judged a message that this neighbour delivered; None: nobody did.
 
+        heard: `heard_by` the neighbour when the message came.
         carried: the neighbour only handed on what another had for us.
         """
         if verdict is Verdict.ACCEPT:
@@ -105,14 +143,17 @@ class Blame:
             return
         reason = "its messages are rejected by clients"
         if signer:
-            self.charge(key_identity(signer), INVALID_POINTS, reason)
+            self._rejected(key_identity(signer), INVALID_POINTS, reason)
         if link.extension:
-            self.tell(link, hash, verdict, INVALID_POINTS)
-            if not carried:
-                self.charge(link.identity, INVALID_POINTS, reason)
+            if carried:
+                self.tell(link, hash, verdict, INVALID_POINTS)
+                return
+            cost = self._bearable(link, INVALID_POINTS, heard)
+            self.tell(link, hash, verdict, cost)
+            self._rejected(link.identity, cost, reason)
         elif not signer:
             # A ZeroNet node cannot pass blame on; it answers for what nobody signed.
-            self.charge(link.identity, INVALID_POINTS, reason)
+            self._rejected(link.identity, INVALID_POINTS, reason)
 
     # Neighbours' verdicts.
 
@@ -123,28 +164,36 @@ class Blame:
     def wanted_by(self, passed: Passed, neighbour: IPeerLink) -> bool:
         """Whether a neighbour should get it: not if it objected to its source too often.
 
-        Nor if it would blame us too much for what we cannot judge ourselves.
+        Nor if it blamed us so much already that it might ban us for the next one.
         """
         now, judge = self._wall(), neighbour.identity
-        if not passed.judged and not self._judges.risks(
-            judge, self.suspects(passed.source, passed.signer), now
-        ):
+        if not self._judges.risks(judge, self.is_doubtful(passed), now):
             return False
         if not self._judges.wants(passed.source.identity, judge, now):
             return False
         return not passed.signer or self._judges.wants(key_identity(passed.signer), judge, now)
 
-    def suspects(self, source: IPeerLink, signer: str) -> bool:
-        """Whether neighbours objected lately to what comes from there."""
+    def is_doubtful(self, passed: Passed) -> bool:
+        """Whether neighbours objected lately to what comes from there, and we cannot judge it."""
+        if passed.judged or passed.vouched:
+            return False
         now = self._wall()
-        if self._judges.suspects(source.identity, now):
+        if self._judges.suspects(passed.source.identity, now):
             return True
-        return bool(signer) and self._judges.suspects(key_identity(signer), now)
+        return bool(passed.signer) and self._judges.suspects(key_identity(passed.signer), now)
+
+    def who_judges(self, links: Iterable[IPeerLink]) -> list[IPeerLink]:
+        """Those of them that said before what their clients think."""
+        return [link for link in links if link in self._judging]
 
     def heard(self, link: IPeerLink, params: Mapping[Any, Any]) -> None:
         """A neighbour's `peerVerdict`. Raises TheirMistake for a malformed one."""
         hash = text(params.get("hash"), "hash", 64)
         verdict, cost = _parse_verdict(params)
+        now, judge = self._wall(), link.identity
+        if verdict is Verdict.REJECT:
+            # Whatever it is for: so much stands against us there.
+            self._judges.charged_us(judge, cost, now)
         passed = self._passed.get(hash)
         if passed is None or link not in passed.waiting:
             # Of nothing that we sent it, or a second time.
@@ -152,10 +201,8 @@ class Blame:
         if verdict is not None:
             # Who cannot judge may still hear from its own neighbours.
             passed.waiting.discard(link)
+            self._judging.add(link)
         self._note(hash, verdict)
-        now, judge = self._wall(), link.identity
-        if verdict is Verdict.REJECT:
-            self._judges.charged_us(judge, cost, now)
         if verdict is Verdict.ACCEPT:
             self._judges.approved(passed.source.identity, judge, now)
         elif verdict is Verdict.REJECT and not passed.judged:
@@ -167,20 +214,22 @@ class Blame:
     def _objected(
         self, hash: str, passed: Passed, judge: IPeerLink, cost: float, now: float
     ) -> None:
+        if passed.objected:
+            # Many may object to one message; it is paid for once.
+            return
         source = passed.source.identity
         charge = self._judges.objected(source, judge.identity, cost, now)
         if passed.signer:
             signer = key_identity(passed.signer)
             for_signer = self._judges.objected(signer, judge.identity, cost, now)
-            if not passed.objected:
-                self.charge(signer, for_signer, "its messages are rejected by neighbours")
-        if passed.objected or not charge:
-            # Many may object to one message; it is paid for once.
+            self._rejected(signer, for_signer, "its messages are rejected by neighbours")
+        if not charge:
             return
         passed.objected = True
+        charge = self._bearable(passed.source, charge, passed.heard)
         if passed.source.extension:
             self.tell(passed.source, hash, Verdict.REJECT, charge)
-        self.charge(source, charge, "its messages are rejected by neighbours' clients")
+        self._rejected(source, charge, "its messages are rejected by neighbours' clients")
 
     def _note(self, hash: str, verdict: Verdict | None) -> None:
         record = self._recorder.get(bytes.fromhex(hash))
@@ -188,12 +237,23 @@ class Blame:
             name = verdict.value if verdict is not None else "none"
             record.heard[name] = record.heard.get(name, 0) + 1
 
-    @staticmethod
-    def tell(link: IPeerLink, hash: str, verdict: Verdict | None, cost: float = 0.0) -> None:
+    def tell(self, link: IPeerLink, hash: str, verdict: Verdict | None, cost: float = 0.0) -> None:
         """Let a neighbour know what was said of a message; None: nobody here could judge."""
         name = verdict.value if verdict is not None else "none"
         told = link.ask(PEER_VERDICT, {"hash": hash, "verdict": name, "cost": cost})
+        hearing = self._hearings.get(link)
+        if cost and hearing is not None:
+            # Who does not answer is taken to know: else silence would be worth something.
+            told.addBoth(_then(hearing.hears, cost))
         told.addErrback(lambda failure: failure.trap(Unreachable) and None)
+
+
+def _then(action: Callable[[float], None], points: float) -> Callable[[Any], Any]:
+    def act(result: Any) -> Any:
+        action(points)
+        return result
+
+    return act
 
 
 def _parse_verdict(params: Mapping[Any, Any]) -> tuple[Verdict | None, float]:

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from zeromsg.errors import TheirMistake
 from zeromsg.interfaces import IClient, IPeerLink, ISites
-from zeromsg.log import leveled
+from zeromsg.log import debugging, leveled
 from zeromsg.policy.ballot import Verdict
 from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.recorder import Recorder, Stopwatch
@@ -32,11 +32,15 @@ from zeromsg.routing.history import History
 from zeromsg.routing.relay import Relay
 from zeromsg.routing.replies import Replies
 from zeromsg.routing.site_peers import SitePeers
-from zeromsg.wire.names import ALREADY_RECEIVED, THANKS, UNKNOWN_SITE, WANT_VERDICT
+from zeromsg.wire.names import ALREADY_RECEIVED, THANKS, UNHEARD, UNKNOWN_SITE, WANT_VERDICT
 from zeromsg.wire.peer_messages import Body, Envelope, parse_body, parse_envelope
 
-_NOT_THEIR_FAULT = ("age", "banned")
+_NOT_THEIR_FAULT = ("age", "banned", "unheard")
 """Checks whose refusals no sender can foresee."""
+
+_RATES = ("rate", "signer-rate")
+"""Checks that a zeromsg neighbour pays nothing for: each of those whose messages it passes on
+may keep to the rate, and their messages together still be too many for one sender."""
 
 _HOLDERS = 10_000
 
@@ -208,6 +212,9 @@ class Inbound:
             return _noted(watch, no_rules(body.site))
         if self._is_banned(envelope):
             return _noted(watch, Rejected("banned", 0, "The signer is banned here", final=False))
+        if arrival.broadcast and self._blame.is_behind(arrival.link):
+            # It stops what it can once it hears, and sends the rest again.
+            return _noted(watch, Rejected("unheard", 0, UNHEARD, final=False))
         watch.check("site", True)
         verdict = validate(
             envelope,
@@ -227,11 +234,10 @@ class Inbound:
         return bool(signer) and self._blame.is_banned(key_identity(signer))
 
     def _reject(self, arrival: _Arrival, site: str, rejected: Rejected) -> None:
+        digest, now = arrival.envelope.digest, self._wall()
         if rejected.final:
-            self._seen.add(arrival.envelope.digest, Met.REFUSED, self._wall())
-        record = self._recorder.copy(
-            arrival.envelope.digest, arrival.link.name, rejected.check, arrival.watch, self._wall()
-        )
+            self._seen.add(digest, Met.REFUSED, now)
+        record = self._recorder.copy(digest, arrival.link.name, rejected.check, arrival.watch, now)
         record.site = record.site or site
         if arrival.carried and rejected.check == "rate":
             # Who carries cannot know what else arrived here.
@@ -242,11 +248,13 @@ class Inbound:
         refused = self.counters.refused
         refused[rejected.check] = refused.get(rejected.check, 0) + 1
         self._shedding.useless(link)
-        self._log.debug("{peer} refused by {check}", peer=link.name, check=rejected.check)
+        if debugging():
+            self._log.debug("{peer} refused by {check}", peer=link.name, check=rejected.check)
         # ZeroNet nodes count errors; what is not the sender's fault is none.
         kind = "warning" if rejected.check in _NOT_THEIR_FAULT else "error"
         link.respond(req_id, {kind: rejected.text})
-        self._blame.charge(link.identity, rejected.points, f"refused by {rejected.check}")
+        points = 0 if link.extension and rejected.check in _RATES else rejected.points
+        self._blame.charge(link.identity, points, f"refused by {rejected.check}")
 
     def _accept(self, arrival: _Arrival, body: Body, rules: Rules, accepted: Accepted) -> None:
         link, envelope = arrival.link, arrival.envelope
@@ -263,7 +271,7 @@ class Inbound:
         others = self._note_signer(body.site, accepted)
         if body.to is not None and not arrival.broadcast:
             link.respond(arrival.req_id, {"ok": THANKS})
-            reply = _as_reply(envelope, body, accepted)
+            reply = _as_reply(envelope, body, accepted, others)
             if not self._replies.deliver(link.name, body.to, reply):
                 self._carrying.replied(link, body.to, envelope)
             return
@@ -321,6 +329,7 @@ class Inbound:
         remember: the event that goes into the site's history if they accept it.
         """
         link = arrival.link
+        heard = self._blame.heard_by(link)
         holders = {link}
         if listeners:
             self._holders.put(envelope.hash, holders)
@@ -330,13 +339,13 @@ class Inbound:
             if record is not None and judged:
                 record.verdict = verdict.value
             opinion = verdict if judged else None
-            self._blame.judged(link, envelope.hash, signer, opinion, arrival.carried)
+            self._blame.judged(link, envelope.hash, signer, opinion, heard, arrival.carried)
             if arrival.asks and opinion is not Verdict.REJECT:
                 self._blame.tell(link, envelope.hash, opinion)
             if verdict is Verdict.ACCEPT and remember is not None:
                 self._history.add(site, remember)
             if verdict is Verdict.ACCEPT and arrival.broadcast:
-                passed = Passed(site, link, signer, judged)
+                passed = Passed(site, link, signer, judged, heard)
                 self._relay.pass_on(envelope, passed, holders, self._relayed)
 
         self._delivery.await_verdict(envelope.hash, listeners, rules.valid_timeout, settled)
@@ -375,13 +384,21 @@ def user_of(accepted: Accepted, others: Collection[str] = ()) -> dict[str, Any] 
     }
 
 
-def _as_reply(envelope: Envelope, body: Body, accepted: Accepted) -> dict[str, Any]:
+def conflict_of(accepted: Accepted, others: Collection[str]) -> dict[str, Any]:
+    """`user` for a reply, which has it only where its signer may be an impostor."""
+    return {"user": user_of(accepted, others)} if others else {}
+
+
+def _as_reply(
+    envelope: Envelope, body: Body, accepted: Accepted, others: Collection[str]
+) -> dict[str, Any]:
     return {
         "hash": envelope.hash,
         "message": body.message,
         "signed_by": accepted.signed_by,
         "cert": cert_text(accepted),
         "timestamp": body.timestamp,
+        **conflict_of(accepted, others),
     }
 
 

@@ -7,7 +7,7 @@ ZeroFrame API, siteInfo and serverInfo.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +16,7 @@ import attrs
 from zeromsg.interfaces import ISite, IUser
 from zeromsg.wire.names import ZERONET_REV, ZERONET_VERSION
 
-PLUGINS = ["PeerMessage", "CryptMessage"]
+PLUGINS = ["PeerMessage", "CryptMessage", "MergerSite", "Cors"]
 """What zites look for here before they use it."""
 
 _MEGABYTE = 1024 * 1024
@@ -67,8 +67,13 @@ def server_info(facts: NodeFacts) -> dict[str, Any]:
     }
 
 
-def site_info(site: ISite, user: IUser, peers: int) -> dict[str, Any]:
-    """peers: how many take part in the site, beside this node."""
+def site_info(
+    site: ISite, user: IUser, peers: int, permissions: Sequence[str] = ()
+) -> dict[str, Any]:
+    """peers: how many take part in the site, beside this node.
+
+    permissions: of the site.
+    """
     address, content = site.address, site.content or {}
     cert = user.certificate(address)
     size = sum(_size(entry) for entry in _map(content.get("files")).values())
@@ -83,7 +88,7 @@ def site_info(site: ISite, user: IUser, peers: int) -> dict[str, Any]:
             "added": 0,
             "downloaded": None,
             "own": site.own,
-            "permissions": [],
+            "permissions": list(permissions),
             "serving": True,
             "size": size,
             "size_optional": 0,

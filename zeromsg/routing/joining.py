@@ -90,6 +90,35 @@ class Joining:
         if site.address not in self._busy:
             self._work(site.address, self._complete(site))
 
+    def fetch_file(self, site: ISite, inner_path: str) -> Deferred[None]:
+        """Fetch one listed file from whoever has it; fires when all were asked. Never fails."""
+        running = Deferred.fromCoroutine(self._fetch_file(site, inner_path))
+        running.addErrback(self._failed, site.address)
+        return running
+
+    async def _fetch_file(self, site: ISite, inner_path: str) -> None:
+        for link in self._sources(site.address):
+            size = site.size_of(inner_path)
+            if size is None:
+                return
+            try:
+                site.store_file(inner_path, await self._fetch(link, site, inner_path, size))
+            except Unreachable:
+                continue
+            except ContentRefused as refused:
+                self._log.debug("refused {path}: {why}", path=inner_path, why=str(refused))
+                self._charge(link.identity, refused.points, "a file that was not what it should be")
+                continue
+            self._changed(site.address)
+            return
+
+    def forget(self, address: str) -> None:
+        """Stop fetching a site that is held no more."""
+        self._again.discard(address)
+        work = self._busy.get(address)
+        if work is not None:
+            work.cancel()
+
     def _work(self, address: str, work: Any) -> None:
         running = Deferred.fromCoroutine(work)
         self._busy[address] = running

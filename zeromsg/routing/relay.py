@@ -13,10 +13,13 @@ from zeromsg.routing.blame import Blame, Passed
 from zeromsg.routing.deadlines import Deadlines
 from zeromsg.routing.keeping import Keeping
 from zeromsg.routing.site_peers import SitePeers
-from zeromsg.wire.names import PEER_BROADCAST, WANT_VERDICT
+from zeromsg.wire.names import PEER_BROADCAST, UNHEARD, WANT_VERDICT
 from zeromsg.wire.packing import pack
 from zeromsg.wire.peer_messages import Envelope
 from zeromsg.wire.values import PeerAddress
+
+_TRIES = 3
+"""How often a message is sent to a neighbour that wants us to hear its verdicts first."""
 
 PROBE_SECONDS = 6.0
 """What one neighbour has to judge a doubtful message before the others get it all the same."""
@@ -77,23 +80,24 @@ class Relay:
         links = self._wanting(passed, holders)
         self._blame.passing(envelope.hash, passed)
         judging = [link for link in links if link.extension]
-        doubtful = not passed.judged and self._blame.suspects(passed.source, passed.signer)
-        if not doubtful or not judging or len(links) == 1:
+        if not self._blame.is_doubtful(passed) or not judging or len(links) == 1:
             self._hand_out(envelope, passed, links, relayed)
             return
-        first = self._rng.choice(judging)
+        first = self._rng.choice(self._blame.who_judges(judging) or judging)
         waiting = self._deadlines.add(PROBE_SECONDS, lambda: answered(None))
 
         def answered(verdict: Verdict | None) -> None:
             waiting.cancel()
             passed.answered = None
+            # Then even those may get it that would be sent nothing doubtful.
+            passed.vouched = verdict is Verdict.ACCEPT
             if verdict is not Verdict.REJECT and verdict is not Verdict.IGNORE:
                 others = [link for link in self._wanting(passed, holders) if link is not first]
                 self._hand_out(envelope, passed, others, relayed)
 
         passed.answered = answered
         passed.waiting.add(first)
-        self._send(first, pack({**envelope.to_wire(), WANT_VERDICT: True}))
+        self._send(first, pack({**envelope.to_wire(), WANT_VERDICT: True}), passed)
         relayed(envelope, 1)
 
     def _wanting(self, passed: Passed, holders: Collection[IPeerLink]) -> list[IPeerLink]:
@@ -115,7 +119,7 @@ class Relay:
             for link in links:
                 if link.extension:
                     passed.waiting.add(link)
-                self._send(link, packed)
+                self._send(link, packed, passed)
             relayed(envelope, len(links))
 
     def reach_further(self, site: str, envelope: Envelope, count: int) -> None:
@@ -133,13 +137,28 @@ class Relay:
         """A link to one of these. Fails with Unreachable."""
         return self._keeping.dial(address, site)
 
-    def _send(self, link: IPeerLink, packed: bytes) -> bool:
-        """Whether it is on its way."""
+    def _send(
+        self, link: IPeerLink, packed: bytes, passed: Passed | None = None, tries: int = _TRIES
+    ) -> bool:
+        """Whether it is on its way. passed: what it is, unless it is our own."""
         answered: Deferred[Answer] = self._site_peers.speaking.send(link, PEER_BROADCAST, packed)
         # It has failed already where too much is under way.
         taken = not answered.called
-        answered.addErrback(_unreachable)
+        answered.addCallbacks(
+            self._answered, _unreachable, callbackArgs=(link, packed, passed, tries - 1)
+        )
         return taken
+
+    def _answered(
+        self, answer: Answer, link: IPeerLink, packed: bytes, passed: Passed | None, tries: int
+    ) -> None:
+        # Its verdicts came before this answer; so now we know whether to send it again.
+        if (
+            tries
+            and answer.get("warning") == UNHEARD
+            and (passed is None or self._blame.wanted_by(passed, link))
+        ):
+            self._send(link, packed, passed, tries)
 
 
 def _unreachable(failure: Failure) -> None:

@@ -15,13 +15,14 @@ from twisted.python.failure import Failure
 from zeromsg.errors import ContentRefused, FileMissing, TheirMistake
 from zeromsg.interfaces import Answer, IPeerLink, ISite, ISites
 from zeromsg.log import leveled
-from zeromsg.policy.faces import speaks_of
+from zeromsg.policy.faces import CLEAR, SHARED, speaks_of
 from zeromsg.policy.site_content import ContentUnchanged
 from zeromsg.routing.blame import Blame
 from zeromsg.routing.carrying import Carrying
 from zeromsg.routing.inbound import Inbound
 from zeromsg.routing.joining import Joining
 from zeromsg.routing.site_peers import SitePeers
+from zeromsg.routing.tracker_server import TrackerServer
 from zeromsg.wire import names
 from zeromsg.wire.peer_messages import integer, octets, text
 
@@ -50,6 +51,7 @@ class Requests:
         blame: Blame,
         joining: Joining,
         carrying: Carrying,
+        tracker: TrackerServer | None,
         check_port: Callable[[IPeerLink, int], Deferred[bool]],
         changed: Callable[[str], None],
     ) -> None:
@@ -76,12 +78,19 @@ class Requests:
             names.SET_PIECEFIELDS: self._acknowledge,
             names.GET_TRACKERS: lambda link, params: {"trackers": []},
         }
+        if tracker is not None:
+            self._handlers[names.ANNOUNCE] = tracker.announce
 
     def opened(self, link: IPeerLink) -> None:
+        if link.announcing:
+            # It asks us as a tracker: our sites are none of its business.
+            return
         self._site_peers.opened(link)
         self._joining.opened(link)
 
     def closed(self, link: IPeerLink) -> None:
+        if link.announcing:
+            return
         self._site_peers.closed(link)
         self._joining.closed(link)
 
@@ -100,6 +109,9 @@ class Requests:
             self._checkport(link, req_id, params)
             return
         handler = self._handlers.get(cmd)
+        if cmd == names.ANNOUNCE and link.face not in (CLEAR, SHARED):
+            # One book behind two onions would show that they are of one node.
+            handler = None
         if handler is None:
             link.respond(req_id, {"error": f"{names.UNKNOWN_COMMAND}{cmd[:100]}"})
             self._blame.charge(link.identity, UNKNOWN_POINTS, "unknown commands")

@@ -186,6 +186,10 @@ class SitePeers:
         elif not failure.check(CancelledError):
             self._log.failure("introduction failed", failure)
 
+    def left(self, site: str) -> None:
+        """A site is held no more."""
+        self._members.pop(site, None)
+
     def introduce(self, site: str) -> None:
         """Tell every peer of a site that is new here, but those that know."""
         for link in list(self._links):
@@ -293,10 +297,6 @@ class SitePeers:
         """Peers of a site that another source named. teller: which tracker or host it was."""
         for address in addresses:
             self.book.heard(site, address, source, self._wall(), teller)
-
-    def known(self, site: str) -> list[PeerAddress]:
-        """Addresses of the site's peers, those heard of last first."""
-        return self.book.known(site)
 
     def listed(self, site: str) -> list[dict[str, Any]]:
         """The site's peers for its clients: connected ones, known ones, neighbours' neighbours.

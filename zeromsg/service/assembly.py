@@ -3,16 +3,17 @@
 import datetime
 import fcntl
 import hmac
+import ipaddress
 import os
 import random
 import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import attrs
 from autobahn.twisted.resource import WebSocketResource
@@ -29,7 +30,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site as HttpSite
 
 from zeromsg.crypto.container import PASSPHRASE_LIMIT
-from zeromsg.errors import ConfigError, OurMistake
+from zeromsg.errors import ClientError, ConfigError, FileMissing, OurMistake
 from zeromsg.log import leveled, set_level
 from zeromsg.net.client_gate import origin_allowed
 from zeromsg.net.client_protocol import ClientFactory, ClientLimits
@@ -41,6 +42,7 @@ from zeromsg.net.tls import load_certificate, tls_options
 from zeromsg.net.upnp import Upnp
 from zeromsg.service import config
 from zeromsg.service.config import Settings
+from zeromsg.service.discovery import Outside
 from zeromsg.service.node import Edges, Node
 from zeromsg.service.operator import operate
 from zeromsg.service.tor_only import check_tor
@@ -140,7 +142,8 @@ class NodeService(Service):
         if settings.peers.tls:
             now = datetime.datetime.now(datetime.UTC)
             tls = tls_options(load_certificate(settings.data_dir / TLS_FILE, now))
-        dialer = Dialer(self._reactor, source_host(settings.peers.endpoint))
+        source = source_host(settings.peers.endpoint)
+        dialer = Dialer(self._reactor, source)
         rng = random.Random(secrets.randbits(128))
         mode = settings.tor.mode
         if mode != "off":
@@ -157,6 +160,7 @@ class NodeService(Service):
             tls=tls,
             kinds=_KINDS[mode],
             tor=self._tor,
+            outside=Outside(self._reactor, source),
         )
 
     def _report(self, attempt: Attempt) -> None:
@@ -189,7 +193,8 @@ class NodeService(Service):
             self._tor.start(lambda face: StrangerFactory(self.node.pool, face))
         self.node.start()
         gate = _Gate(self.node, self._clients, self._token)
-        pages = Pages(gate, secrets.token_bytes, self._reactor.seconds)
+        pages = Pages(gate, secrets.token_bytes, time.time, self._settings.ui.password)
+        self.node.on_left = self._clients.drop_site
         http = HttpSite(pages, timeout=60)
         http.displayTracebacks = False
         http.noisy = False
@@ -198,6 +203,12 @@ class NodeService(Service):
         port = await self._listen(self._settings.ui.endpoint, http)
         host = port.getHost()
         self.node.ui = (getattr(host, "host", ""), getattr(host, "port", 0))
+        if not (self._settings.ui.password or _is_loopback(self.node.ui[0])):
+            self._log.warn(
+                "whoever reaches {host}:{port} can act as you: set ui.password",
+                host=self.node.ui[0],
+                port=self.node.ui[1],
+            )
         self._log.info(
             "zeromsg is up: clients at {host}:{port}, peers at {peers}",
             host=self.node.ui[0],
@@ -291,6 +302,52 @@ class _Gate:
     def title(self, site: str) -> str:
         return self._node.title(site)
 
+    def content(self, site: str) -> Mapping[str, Any] | None:
+        held = self._node.sites.get(site)
+        return held.content if held is not None else None
+
+    def clients(self, site: str) -> int:
+        return self._node.delivery.count(site)
+
+    def ajax_key(self, site: str) -> str:
+        return self._node.ajax_key(site)
+
+    def modified(self, site: str) -> int:
+        return int((self.content(site) or {}).get("modified", 0))
+
+    def is_here(self, site: str, inner_path: str) -> bool:
+        return self._node.files.is_here(site, inner_path)
+
+    def may_come(self, site: str, inner_path: str) -> bool:
+        return self._node.files.may_come(site, inner_path)
+
+    def need(self, site: str, inner_path: str, seconds: float) -> Deferred[bool]:
+        return self._node.files.need(site, inner_path, seconds)
+
+    def locate(self, site: str, inner_path: str) -> tuple[str, str] | None:
+        try:
+            return self._node.permissions.locate(site, inner_path)
+        except ClientError:
+            return None
+
+    def open_file(self, site: str, inner_path: str) -> tuple[BinaryIO, int, str] | None:
+        held = self._node.sites.get(site)
+        try:
+            return held.open(inner_path) if held is not None else None
+        except FileMissing:
+            return None
+
+    def is_folder(self, site: str, inner_path: str) -> bool:
+        held = self._node.sites.get(site)
+        folder = f"{inner_path.rstrip('/')}/" if inner_path else ""
+        return held is not None and any(path.startswith(folder) for path in held.files())
+
+    def kept_pages(self) -> Iterable[tuple[bytes, str, str, float]]:
+        return self._node.database.pages()
+
+    def keep_page(self, digest: bytes, site: str, user: str, until: float) -> None:
+        self._node.database.put_page(digest, site, user, until)
+
     def sites(self) -> Collection[str]:
         return self._node.sites.addresses()
 
@@ -302,6 +359,14 @@ class _Gate:
 
     def may_see_status(self, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self._token.encode())
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a listening host is reached from this machine alone; "" is a unix socket."""
+    try:
+        return not host or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def source_host(endpoint: str) -> str | None:

@@ -25,6 +25,7 @@ import platformdirs
 from zeromsg.errors import ConfigError
 from zeromsg.net.guard import Place
 from zeromsg.service.toml_lines import BARE_KEY, KeyPath, line_numbers
+from zeromsg.wire.trackers import Tracker, parse_tracker
 from zeromsg.wire.values import PeerAddress, is_site_address
 
 _Table = TypeVar("_Table", bound=attrs.AttrsInstance)
@@ -118,6 +119,15 @@ def _read_peer(value: Any, folder: Path) -> PeerAddress:
     return peer
 
 
+def _read_tracker(value: Any, folder: Path) -> Tracker:
+    if not isinstance(value, str):
+        raise _Unfit(value)
+    try:
+        return parse_tracker(value)
+    except ValueError as error:
+        raise _Unfit(value, str(error)) from None
+
+
 def _is_endpoint(text: str) -> bool:
     """Whether text looks like an endpoint string of Twisted.
 
@@ -177,6 +187,16 @@ _TOR_PLACE_OR_NONE = _text(
     'where Tor listens, as "tcp:127.0.0.1:9050" or "unix:/run/tor/socks", or ""',
     lambda text: text == "" or _is_place(text),
 )
+
+
+def _read_password(value: Any, folder: Path) -> str:
+    if not isinstance(value, str):
+        raise _Unfit(value)
+    if value and not 8 <= len(value) <= 200:
+        raise _Unfit("...", f"it has {len(value)}")
+    return value
+
+
 _ENDPOINT = _text('an endpoint string such as "tcp:43110:interface=127.0.0.1"', _is_endpoint)
 _ENDPOINT_OR_NONE = _text(
     'an endpoint string such as "tcp:26552", or ""',
@@ -184,10 +204,15 @@ _ENDPOINT_OR_NONE = _text(
 )
 _HOSTS = _list_of(_Kind("", _read_host), 'a list of host names without port, as ["zero.example"]')
 _PEERS = _list_of(_Kind("", _read_peer), 'a list of peers as ["192.0.2.1:26552"]')
+_TRACKERS = _list_of(
+    _Kind("", _read_tracker),
+    'a list of trackers as ["zero://192.0.2.1:26552", "udp://t.example:80"]',
+)
 _PATH = _Kind("a path", _read_path)
 _PATH_OR_NONE = _Kind(
     'a path, or ""', lambda value, folder: None if value == "" else _read_path(value, folder)
 )
+_PASSWORD = _Kind('a password of 8 to 200 characters, or ""', _read_password)
 _SWITCH = _Kind("true or false", _read_bool)
 _SITE = _text("the address of a site", is_site_address)
 _BYTES = _whole(1024, 1 << 30, "bytes")
@@ -226,6 +251,13 @@ class UiSettings:
         default=4_194_304,
         metadata=_option(_BYTES, "Bytes that may wait for a client that does not read."),
     )
+    password: str = attrs.field(
+        default="",
+        repr=False,
+        metadata=_option(
+            _PASSWORD, 'What browsers are asked for before anything else; "" asks for nothing.'
+        ),
+    )
 
 
 @attrs.frozen
@@ -260,6 +292,18 @@ class PeerSettings:
     unsent_limit: int = attrs.field(
         default=8_388_608,
         metadata=_option(_BYTES, "Bytes that may wait for a peer that does not read."),
+    )
+    trackers: tuple[Tracker, ...] = attrs.field(
+        default=(),
+        metadata=_option(_TRACKERS, "Whom to tell of our sites, and to ask for their peers."),
+    )
+    serve_tracker: bool = attrs.field(
+        default=False,
+        metadata=_option(_SWITCH, "Be a zero:// tracker for other nodes."),
+    )
+    local_discovery: bool = attrs.field(
+        default=False,
+        metadata=_option(_SWITCH, "Find other nodes on the local network, by UDP broadcasts."),
     )
     outgoing: int = attrs.field(
         default=8,

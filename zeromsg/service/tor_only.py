@@ -48,6 +48,11 @@ def _leaks(settings: Settings) -> Iterator[str]:
     for peer in peers.connect:
         if peer.kind != "onion":
             yield f'peers.connect: "{peer}" is no onion'
+    for tracker in peers.trackers:
+        if tracker.kind != "zero" or not tracker.host.endswith(".onion"):
+            yield f'peers.trackers: "{tracker.name}" is no zero:// tracker at an onion'
+    if peers.local_discovery:
+        yield "peers.local_discovery = true: tells the local network that this node is here"
     if peers.map_port:
         yield "peers.map_port = true: asks the router, and shows that this node is here"
     if not is_local(settings.ui.endpoint):

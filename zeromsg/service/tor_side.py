@@ -16,7 +16,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamClientEndpoint
 from twisted.logger import Logger
 
-from zeromsg.errors import ConfigError, NotTried
+from zeromsg.errors import ConfigError, NotTried, OurMistake
 from zeromsg.interfaces import Entropy
 from zeromsg.log import leveled
 from zeromsg.net.guard import Place, Watch
@@ -157,6 +157,13 @@ class TorSide:
 
     def is_ours(self, host: str) -> bool:
         return host.removesuffix(".onion") in self._onions.values()
+
+    def sign(self, onion: str, message: bytes) -> tuple[bytes, bytes]:
+        face = next((face for face, ours in self._onions.items() if ours == onion), None)
+        if face is None:
+            raise OurMistake("that is no onion of this node")
+        key = self._keys.get(face)
+        return key.public, key.sign(message)
 
     def status(self) -> Mapping[str, Any]:
         return {

@@ -5,26 +5,31 @@ stranger leaves the directory. A file is verified in memory, then moved into
 place whole; a refusal leaves what was there.
 """
 
+import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from twisted.logger import Logger
 
 from zeromsg.errors import ConfigError, ContentRefused, FileMissing
 from zeromsg.log import leveled
-from zeromsg.policy.rules import BadRules, Rules, site_rules
+from zeromsg.policy.rules import BadRules, Rules, parse_rules, rules_source
 from zeromsg.policy.site_content import (
     ROOT,
     FileEntry,
+    content_rules,
     file_digest,
     file_entries,
     is_safe_path,
+    optional_entries,
     parse_content,
     verify_content,
 )
+from zeromsg.wire.json_text import dump
 from zeromsg.wire.names import P2P_JSON
 
 SIZE_LIMIT = 10_000_000
@@ -61,11 +66,14 @@ class Site:
         self._wall = wall
         self._held: dict[str, dict[str, Any]] = {}
         self._entries: dict[str, FileEntry] = {}
+        self._optional: dict[str, FileEntry] = {}
         # What each file on disk was verified to be.
         self._verified: dict[str, str] = {}
         self._stamp: tuple[int, int] | None = None
         self.rules: Rules | None = None
         self.rules_problem = _NO_CONTENT
+        # The last rules that could be used, and as JSON the keys that they were made of.
+        self._usable: tuple[str, Rules] | None = None
 
     @property
     def content(self) -> Mapping[str, Any] | None:
@@ -90,7 +98,7 @@ class Site:
             # A joined site can be fetched again.
             self._log.warn("{path} cannot be used: {problem}", path=self.path, problem=problem)
             return
-        for entry in self._entries.values():
+        for entry in (*self._entries.values(), *self._optional.values()):
             self._verify_on_disk(entry)
         self._read_rules()
         if self.own and self._missing_names():
@@ -174,7 +182,13 @@ class Site:
         size = sum(entry.size for entry in entries.values())
         if size > self.size_limit:
             raise ContentRefused(f"its files have {size} bytes, over {self.size_limit}", 0)
-        self._held, self._entries = held, entries
+        optional = {
+            entry.inner_path: entry
+            for inner_path, content in held.items()
+            for entry in optional_entries(inner_path, content)
+            if entry.inner_path not in entries
+        }
+        self._held, self._entries, self._optional = held, entries, optional
 
     def _verify_on_disk(self, entry: FileEntry) -> None:
         file = self.path / entry.inner_path
@@ -188,7 +202,12 @@ class Site:
             self._verified[entry.inner_path] = entry.sha512
 
     def _read_rules(self) -> None:
-        """Compile the rules; those in force stay until a changed p2p.json has arrived."""
+        """Compile the rules; those in force stay until a changed p2p.json has arrived.
+
+        What they remember of senders outlives a new version of the site, and of
+        the rules as far as it fits: otherwise each update would open the site
+        for what was said before.
+        """
         data = None
         if P2P_JSON in self._entries:
             if not self._is_here(P2P_JSON):
@@ -197,13 +216,26 @@ class Site:
                 return
             data = (self.path / P2P_JSON).read_bytes()
         try:
-            self.rules = site_rules(self._held.get(ROOT, {}), data)
+            self.rules = self._compiled(rules_source(self._held.get(ROOT, {}), data))
             self.rules_problem = "" if self.rules is not None else _NO_RULES
         except BadRules as problem:
             self.rules, self.rules_problem = None, str(problem)
             self._log.warn(
                 "{site} takes no messages: {problem}", site=self.address, problem=str(problem)
             )
+
+    def _compiled(self, source: Mapping[str, Any] | None) -> Rules | None:
+        if source is None:
+            return None
+        # As values 1 and true would be the same.
+        text, before = dump(source), self._usable
+        if before is not None and before[0] == text:
+            return before[1]
+        rules = parse_rules(source)
+        if before is not None:
+            rules.continue_from(before[1])
+        self._usable = text, rules
+        return rules
 
     def _is_here(self, inner_path: str) -> bool:
         entry = self._entries.get(inner_path)
@@ -221,6 +253,41 @@ class Site:
                 return file.read(length), size
         except OSError as problem:
             raise FileMissing(problem.strerror or "no such file") from None
+
+    def open(self, inner_path: str) -> tuple[BinaryIO, int, str]:
+        if inner_path not in self._held and inner_path not in self._verified:
+            raise FileMissing("no such file")
+        try:
+            file = (self.path / inner_path).open("rb")
+        except OSError as problem:
+            raise FileMissing(problem.strerror or "no such file") from None
+        status = os.fstat(file.fileno())
+        # The operator may be at work on a file of their own.
+        mark = f"{status.st_mtime_ns:x}-{status.st_size:x}"
+        return file, status.st_size, mark
+
+    def rules_of(self, inner_path: str, author: Mapping[str, Any]) -> dict[str, Any]:
+        rules = content_rules(self.address, inner_path, author, self._held)
+        content = self._held.get(inner_path)
+        size = 0
+        if content is not None:
+            bare = {key: value for key, value in content.items() if key not in ("sign", "signs")}
+            entries = file_entries(inner_path, content)
+            size = len(json.dumps(bare, indent=1)) + sum(entry.size for entry in entries)
+        return {**rules, "current_size": size}
+
+    def holds(self, inner_path: str) -> bool:
+        if inner_path in self._held:
+            return True
+        entry = self._entries.get(inner_path) or self._optional.get(inner_path)
+        return entry is not None and self._verified.get(inner_path) == entry.sha512
+
+    def size_of(self, inner_path: str) -> int | None:
+        entry = self._entries.get(inner_path) or self._optional.get(inner_path)
+        return None if entry is None else entry.size
+
+    def is_optional(self, inner_path: str) -> bool:
+        return inner_path in self._optional
 
     def modified_since(self, since: float) -> Mapping[str, float]:
         return {
@@ -251,21 +318,23 @@ class Site:
         content = verify_content(
             self.address, inner_path, data, self._held, self._wall(), self.size_limit
         )
-        before = (self._held, self._entries)
+        before = (self._held, self._entries, self._optional)
         self._take({**self._held, inner_path: content})
         try:
             self._write(inner_path, data)
         except ContentRefused:
-            self._held, self._entries = before
+            self._held, self._entries, self._optional = before
             raise
         if inner_path == ROOT:
             self._stamp = self._root_stamp()
         self._read_rules()
 
     def store_file(self, inner_path: str, data: bytes) -> None:
-        entry = self._entries.get(inner_path)
+        entry = self._entries.get(inner_path) or self._optional.get(inner_path)
         if entry is None:
             raise ContentRefused(f"{inner_path} is not listed")
+        if self.is_optional(inner_path) and self._optional_size() + entry.size > self.size_limit:
+            raise ContentRefused(f"optional files would take over {self.size_limit} bytes", 0)
         if len(data) != entry.size:
             raise ContentRefused(f"{inner_path} has {len(data)} bytes, not {entry.size}")
         if file_digest(data) != entry.sha512:
@@ -274,6 +343,10 @@ class Site:
         self._verified[inner_path] = entry.sha512
         if inner_path == P2P_JSON:
             self._read_rules()
+
+    def _optional_size(self) -> int:
+        """Bytes of the optional files that are here."""
+        return sum(self._optional[path].size for path in self._optional if path in self._verified)
 
     def _write(self, inner_path: str, data: bytes) -> None:
         """Replace a file whole, so that a crash leaves the old one or the new."""
@@ -324,3 +397,9 @@ class Sites:
         site.load()
         self._sites[address] = site
         return site
+
+    def remove(self, address: str) -> None:
+        """Hold a site no more; what was fetched of it is deleted, an own directory stays."""
+        site = self._sites.pop(address)
+        if not site.own:
+            shutil.rmtree(self._folder / address, ignore_errors=True)

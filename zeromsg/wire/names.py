@@ -33,6 +33,7 @@ UNKNOWN_COMMAND: Final = "Unknown command: "
 UNKNOWN_SITE: Final = "Unknown site"
 THANKS: Final = "thx"
 ALREADY_RECEIVED: Final = "Already received, thanks"
+UNHEARD: Final = "Not before you heard our verdicts on your last messages"
 
 CARRIED: Final = "carried"
 """In a peerSend between zeromsg nodes: it is another's, and only handed on."""

@@ -165,7 +165,7 @@ def _features(value: object) -> frozenset[str]:
 class Envelope(msgspec.Struct, frozen=True, gc=False):
     """A peer message as it travels; `raw` stays as it came, because hashes cover it.
 
-    raw: JSON text, ASCII. nonce: ASCII. signature: `address|base64`, or "".
+    raw: JSON text, ASCII. nonce: ASCII, no comma. signature: `address|base64`, or "".
     cert: the four items as they came, unchecked, or None; None beside no signature,
     where nobody looks at it and it would be relayed unchecked.
     trace: the `ip:port` of earlier hops, or None when the sender wants none.
@@ -221,6 +221,10 @@ def parse_envelope(params: Mapping[Any, Any], raw_limit: int = RAW_LIMIT) -> Env
         raise TheirMistake(f"raw is over {raw_limit} bytes")
     if not isinstance(nonce, str) or len(nonce) > NONCE_LIMIT:
         raise TheirMistake("nonce is no short text or whole number")
+    if "," in nonce:
+        # The hash is of `nonce,raw`: with a piece of raw in the nonce another message
+        # would have the same one, and be taken for a copy of it, or the copy for it.
+        raise TheirMistake("nonce has a comma")
     if signature is None:
         signature = ""
     if not isinstance(signature, str) or len(signature) > SIGNATURE_LIMIT:
