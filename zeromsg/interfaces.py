@@ -141,6 +141,9 @@ class ITor(Protocol):
         Raises ConfigError where its key cannot be used.
         """
 
+    def withdraw(self, face: str) -> None:
+        """Serve the onion of a face no more."""
+
     def is_ours(self, host: str) -> bool:
         """Whether an onion is this node's own."""
 

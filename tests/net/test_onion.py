@@ -237,3 +237,19 @@ def test_a_tor_that_serves_another_onion_than_asked() -> None:
     stage.run(2)
     assert "another onion" in stage.tor.status()["onions"][0]["problem"]
     stage.tor.stop()
+
+
+def test_a_withdrawn_onion_is_taken_down_and_not_put_up_again() -> None:
+    stage = Stage(FakeTor())
+    stage.serve("one", KEY)
+    stage.serve("two", OTHER)
+    stage.tor.start()
+    stage.run(3)
+    stage.tor.withdraw("one")
+    stage.tor.withdraw("one")
+    stage.run(2)
+    assert set(stage.fake.served) == {OTHER.onion}
+    stage.fake.drop_controls()
+    stage.run(10)
+    assert set(stage.fake.served) == {OTHER.onion}
+    stage.tor.stop()

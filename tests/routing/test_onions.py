@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from twisted.python.failure import Failure
 
+from zeromsg.crypto.onion import proven_onion
 from zeromsg.errors import NotTried, Unreachable
 from zeromsg.policy.faces import is_pseudonym
 from zeromsg.service.config import PeerSettings, TorSettings
@@ -309,3 +310,33 @@ def test_onions_keep_their_names_over_a_restart() -> None:
         before = net.onion(0, site)
         net.restart(0)
         assert net.onion(0, site) == before
+
+
+def test_a_site_that_is_left_has_no_onion_any_more() -> None:
+    with only_net() as net:
+        one, two = net.site(holders=[0]), net.site()
+        node = net.nodes[1].node
+        assert node.join(one)
+        onion = net.onion(1, one)
+        net.connect_onion(0, 1, one)
+        net.advance(SETTLE_SECONDS)
+        assert any(link.face == one for link in node.pool.links)
+        node.leave(one)
+        net.advance(SETTLE_SECONDS)
+        assert onion not in net.onions and net.onion(1, two) in net.onions
+        assert not any(link.face == one for link in node.pool.links)
+
+
+def test_an_only_node_announces_its_onions_and_proves_them() -> None:
+    with Network(2, seed=1, tor={0: "on", 1: "only"}) as net:
+        site = net.site()
+        node = net.nodes[1].node
+        assert node._announced_onions() == {site: net.onion(1, site).host.removesuffix(".onion")}
+        # Beside a clear-net address an onion is not named.
+        assert net.nodes[0].node._announced_onions() == {}
+        public, signature = node._sign_onion(node._announced_onions()[site], b"1800000000")
+        assert proven_onion(public, signature, b"1800000000") == node._announced_onions()[site]
+        with pytest.raises(NotTried):
+            node._tracker_endpoint(PeerAddress("198.51.100.1", 80), "")
+        ours = node._tracker_handshake(net.onion(0, site))
+        assert ours.peer_id == "" and ours.fileserver_port == 26552 and ours.crypt_supported == ()

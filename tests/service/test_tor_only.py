@@ -75,6 +75,7 @@ def test_each_alone_stops_the_start(more: str, key: str) -> None:
 
 def test_what_does_not_go_with_the_other_modes() -> None:
     assert "tor.push_own" in refusal("[tor]\npush_own = true")
+    assert "peers.connect" in refusal(f'peers.connect = ["{ONION}"]')
     text = '[tor]\nmode = "on"\nlaunch = true\nsocks = "127.0.0.1:9050"'
     assert "tor.socks" in refusal(text)
     assert "tor.control" in refusal('[tor]\nmode = "on"\ncontrol = "tcp:192.0.2.2:9051"')

@@ -10,7 +10,7 @@ Source: Tor control-spec.
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -186,6 +186,16 @@ class Tor:
         self._names[onion.key.onion] = name
         self._upkeep.want(name)
 
+    def withdraw(self, name: str) -> None:
+        """Take an onion down for good."""
+        onion = self._onions.pop(name, None)
+        if onion is None:
+            return
+        self._names.pop(onion.key.onion, None)
+        self._upkeep.drop(name)
+        if self._control is not None and self.connected:
+            self._begin(self._remove(self._control, onion))
+
     def state(self, name: str) -> State:
         return self._upkeep.state(name)
 
@@ -294,19 +304,23 @@ class Tor:
         if control is None or not self.connected:
             return
         for order in self._upkeep.orders(self._clock.seconds()):
-            work = self._add(control, order.name) if isinstance(order, Add) else None
-            work = work or self._remove(control, order.name)
-            running = Deferred.fromCoroutine(work)
-            self._orders.add(running)
-            running.addErrback(self._ended)
-            running.addBoth(self._done, running)
+            onion = self._onions[order.name]
+            if isinstance(order, Add):
+                self._begin(self._add(control, order.name, onion))
+            else:
+                self._begin(self._remove(control, onion))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        running = Deferred.fromCoroutine(work)
+        self._orders.add(running)
+        running.addErrback(self._ended)
+        running.addBoth(self._done, running)
 
     def _done(self, result: Any, order: Deferred[None]) -> Any:
         self._orders.discard(order)
         return result
 
-    async def _add(self, control: _Control, name: str) -> None:
-        onion = self._onions[name]
+    async def _add(self, control: _Control, name: str, onion: Onion) -> None:
         try:
             answer = await self._in_time(control, control.inner.queue_command(onion.command()))
         except TorMissing as missing:
@@ -319,16 +333,18 @@ class Tor:
             self._log.debug("it is that of {name}", name=name)
             if "collision" in text:
                 # It stayed behind from an earlier connection.
-                await self._remove(control, name)
+                await self._remove(control, onion)
             return
         served = _SERVICE.search(str(answer))
         if served is None or served[1] != onion.key.onion:
             self._upkeep.refused(name, "Tor serves another onion than asked", self._clock.seconds())
             return
         self._upkeep.added(name, self._clock.seconds())
+        if self._onions.get(name) is not onion:
+            await self._remove(control, onion)  # it was withdrawn meanwhile
 
-    async def _remove(self, control: _Control, name: str) -> None:
-        command = f"DEL_ONION {self._onions[name].key.onion}"
+    async def _remove(self, control: _Control, onion: Onion) -> None:
+        command = f"DEL_ONION {onion.key.onion}"
         try:
             await self._in_time(control, control.inner.queue_command(command))
         except TorMissing as missing:

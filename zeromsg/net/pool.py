@@ -163,6 +163,15 @@ class Pool:
         else:
             self._keep(key)
 
+    def drop_face(self, face: str) -> None:
+        """A face is not shown any more: close its links, and keep none."""
+        for key in [key for key in self._kept if key[1] == face]:
+            kept = self._kept.pop(key)
+            if kept.timer is not None and kept.timer.active():
+                kept.timer.cancel()
+        for link in [link for link in self._all if link.face == face]:
+            link.drop("its site is held no more")
+
     def stop(self) -> None:
         """Close everything now."""
         self._running = False

@@ -74,6 +74,10 @@ class Upkeep:
         """This onion is to be served from now on."""
         self._onions.setdefault(name, _Onion())
 
+    def drop(self, name: str) -> None:
+        """It is not to be served any more."""
+        self._onions.pop(name, None)
+
     def orders(self, now: float) -> list[Order]:
         """What to do now; of what is ordered it is assumed that it is begun."""
         orders: list[Order] = []
@@ -90,13 +94,15 @@ class Upkeep:
 
     def added(self, name: str, now: float) -> None:
         """Tor serves it."""
-        onion = self._onions[name]
-        if onion.state is State.ADDING:
+        onion = self._onions.get(name)
+        if onion is not None and onion.state is State.ADDING:
             onion.state, onion.since = State.UPLOADING, now
 
     def refused(self, name: str, problem: str, now: float) -> None:
         """Tor does not."""
-        self._failed(self._onions[name], problem, now)
+        onion = self._onions.get(name)
+        if onion is not None:
+            self._failed(onion, problem, now)
 
     def uploaded(self, name: str, now: float) -> bool:
         """A directory took its descriptor; whether that is news."""

@@ -447,6 +447,9 @@ class Node:
         for site, user in [known for known in self._keys if known[0] == address]:
             del self._opens[_digest(self._keys.pop((site, user)))]
         self.files.changed(address)
+        if self._tor is not None and not self.settings.tor.share_onion:
+            self.pool.drop_face(self._faces.of(address))
+            self._tor.withdraw(self._faces.of(address))
         self.on_left(address)
 
     def start(self) -> None:

@@ -28,6 +28,9 @@ def _problems(settings: Settings) -> Iterator[str]:
     if tor.mode == "off":
         if tor.push_own:
             yield 'tor.push_own = true: there is no Tor to push through; set tor.mode = "on"'
+        for peer in settings.peers.connect:
+            if peer.kind == "onion":
+                yield f'peers.connect: "{peer}" is an onion; set tor.mode = "on" or "only"'
         return
     for key, text in (("control", tor.control), ("socks", tor.socks)):
         if text and not Place.parse(text).is_local:

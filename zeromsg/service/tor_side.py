@@ -145,6 +145,14 @@ class TorSide:
             self._tor.serve(face, Onion(key, self.port, target, self._settings.clients))
         return onion
 
+    def withdraw(self, face: str) -> None:
+        """The key stays on disk: a site that is joined again has the same onion."""
+        self._onions.pop(face, None)
+        self._tor.withdraw(face)
+        port = self._ports.pop(face, None)
+        if port is not None:
+            maybeDeferred(port.stopListening)
+
     def _listen(self, face: str) -> int:
         assert self._accepts is not None, "the Tor side was not started"
         try:

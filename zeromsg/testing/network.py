@@ -196,6 +196,11 @@ class MemoryTor:
             self._network.onions[address] = (self.node, face)
         return self._faces[face]
 
+    def withdraw(self, face: str) -> None:
+        onion = self._faces.pop(face, None)
+        if onion is not None:
+            del self._network.onions[PeerAddress(f"{onion}.onion", self.port)]
+
     def is_ours(self, host: str) -> bool:
         return host.removesuffix(".onion") in self._faces.values()
 
