@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
+import zeromsg
 from zeromsg.testing import MemoryClient, Network
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
@@ -118,6 +119,16 @@ def test_every_command_has_an_example():
     with Network(nodes=1) as net:
         table = net.nodes[0].node.commands._table
     assert {example.cmd for example in EXAMPLES} == set(table)
+
+
+def test_every_command_of_the_wrapper_has_an_example():
+    script = (Path(zeromsg.__file__).parent / "web" / "static" / "wrapper.js").read_text()
+    carried_out = set(re.findall(r"^  (?:async )?(wrapper\w+)\(", script, re.MULTILINE))
+    line = r'^    zeroFrame\.cmd\("(wrapper\w+)", (.*?)(?:, show)?\)(?: +→.*)?$'
+    shown = re.findall(line, PAGE.read_text(), re.MULTILINE)
+    assert carried_out and {cmd for cmd, _ in shown} == carried_out
+    for _, params in shown:
+        json.loads(params)
 
 
 @pytest.mark.parametrize(
