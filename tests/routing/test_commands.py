@@ -79,14 +79,14 @@ def test_positions_of_peer_broadcast(net, client, stranger, params, expected):
     net.advance(1)
     ((cmd, raw, envelope),) = sent()
     signers = {
-        None: None,
+        None: "",
         "user": net.nodes[0].users.default.auth_address(net.main),
         "site": net.main,
         "key": KEY.address,
     }
     for name, value in expected.items():
         if name == "signer":
-            assert raw.get("signer") == signers[value]
+            assert raw["signer"] == signers[value]
         elif name == "trace":
             assert ("trace" in envelope) == value
         elif name == "timestamp":

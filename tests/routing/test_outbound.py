@@ -153,7 +153,8 @@ def test_what_goes_over_the_wire(network, stranger):
     net.advance(0.2)
     params = one.asked("peerBroadcast")[1]
     assert params["raw"] == (
-        f'{{"message": 1, "peer_count": 7, "broadcast": true, "immediate": true, "site": "{site}"}}'
+        '{"message": 1, "peer_count": 7, "broadcast": true, "immediate": true, '
+        f'"site": "{site}", "signer": ""}}'
     )
     assert (params["signature"], params["trace"]) == ("", [])
 

@@ -730,3 +730,17 @@ def test_all_that_was_kept_is_opened_however_much_it_is(network, monkeypatch, hi
     late.events.clear()
     three.send(three.alice, "new", encrypt)
     assert three.seen_by(late) == ("new", AUTH)
+
+
+def test_nobody_can_sign_what_another_sent_unsigned(club, stranger):
+    """Not even an outsider a member's message, whose group's signature would carry the claim."""
+    spy = stranger(club.net, 0, host="203.0.113.5")
+    club.alice.ask("peerBroadcast", {"message": "x"})
+    club.net.advance(1)
+    ((_, sent),) = [each for each in spy.requests if each[0] == "peerBroadcast"]
+    thief = PrivateKey(b"\x44" * 32)
+    text = f"{thief.address}|{spy.hash(sent)}|{sent['raw']}"
+    signed = {**sent, "signature": f"{thief.address}|{sign(text, thief)}"}
+    near = stranger(club.net, 1, host="203.0.113.6")
+    assert near.ask("peerBroadcast", signed) == {"error": "Invalid signature"}
+    assert [event["signed_by"] for event in club.bob.received()] == [""]

@@ -161,6 +161,8 @@ def test_without_a_nonce_a_frame_gets_the_way_to_the_top_and_no_secret(browser):
     assert response.code == 200
     for secret in ("wrapper_key", "page_secret", "4e4e"):
         assert secret not in response.text
+    # An escaped character would be another one to the script.
+    assert "&" not in response.text
     assert "sandbox allow-scripts allow-top-navigation" in response.policy
     assert "frame-ancestors 'self'" in response.policy
 

@@ -309,7 +309,7 @@ NOT_OF_THE_GROUP = Rejected("group", 5, "Not signed with the key of the group", 
 def _check_signature(envelope: Envelope, body: Body) -> tuple[str, bytes] | Rejected:
     """The address that signed and its public key, empty for none. Nothing of it lies in `raw`."""
     signed_by, _, signature = envelope.signature.partition("|")
-    # A node of ours names the signer inside raw, so a copy without its
+    # A node of ours names the signer inside raw, "" for none, so a copy without its
     # signature was stripped, and one signed by another was signed anew.
     if body.signer is not None and body.signer != signed_by:
         return _BAD_SIGNATURE

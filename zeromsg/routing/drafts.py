@@ -241,8 +241,8 @@ class Drafts:
         values: dict[str, Any] = {**kind, "immediate": draft.immediate, "site": draft.site}
         if timestamp is not None:
             values["timestamp"] = timestamp
-        if signed_by:
-            values["signer"] = signed_by
+        # Of an unsigned message as well: otherwise whoever passes it on could sign it as theirs.
+        values["signer"] = signed_by
         # The message was encoded already; only what stands beside it is encoded here.
         return f'{{"message": {message_text}, {dump(values)[1:]}'
 

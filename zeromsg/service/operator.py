@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zeromsg.crypto.cert import FIELD_LIMIT
 from zeromsg.errors import ClientError, ConfigError
 from zeromsg.policy.scoring import BAN_SECONDS, LONGEST_BAN
 from zeromsg.service.node import Node
@@ -11,7 +12,8 @@ from zeromsg.service.user_admin import administer, text_or_none, user_named
 from zeromsg.wire.values import is_site_address
 
 _IDENTITY_LIMIT = 100
-_REASON_LIMIT = 200
+_LIMITS = {"reason": 200, "id": 2 * FIELD_LIMIT + 1}
+"""Of other texts: a user ID is name@domain."""
 
 
 def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -121,7 +123,7 @@ def _sites(node: Node, params: Mapping[str, Any]) -> Sequence[str]:
 
 def _text(params: Mapping[str, Any], name: str, default: str | None = None) -> str:
     value = params.get(name, default)
-    limit = _REASON_LIMIT if name == "reason" else _IDENTITY_LIMIT
+    limit = _LIMITS.get(name, _IDENTITY_LIMIT)
     if not isinstance(value, str) or not 0 < len(value) <= limit:
         raise ClientError("invalid", f"{name} must be a text of at most {limit} characters")
     return value

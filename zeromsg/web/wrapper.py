@@ -104,7 +104,8 @@ class WrapperPage(Element):
 
 def way_out(script_nonce: str) -> Tag:
     """What the frame gets for a page that needs a wrapper: it opens that at the top."""
-    script = "top.location.replace(location.href.replace(/[?&]wrapper_nonce=[A-Za-z0-9]*/, ''));"
+    # An ampersand would be escaped here, which scripts are not to be.
+    script = "top.location.replace(location.href.replace(/[?\\x26]wrapper_nonce=[a-z0-9]*/gi, ''));"
     return tags.html(lang="en")(
         tags.head(tags.meta(charset="utf-8"), tags.title("…")),
         tags.body(tags.script(script, nonce=script_nonce)),
