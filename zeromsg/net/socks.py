@@ -26,8 +26,9 @@ from zeromsg.protocol.socks import Problem, SocksConversation, SocksFailed
 PROXY_SECONDS = 5.0
 """What the proxy, on this machine, has to take a connection."""
 
-CONNECT_SECONDS = 60.0
-"""What Tor has to reach an onion; left alone it tries for two minutes."""
+CONNECT_SECONDS = 30.0
+"""What Tor has to reach an onion. Left alone it tries for two minutes, where it holds an
+old descriptor in vain; the next try fetches the new one."""
 
 
 class _Through(Protocol):

@@ -35,7 +35,7 @@ _PAUSES = {
     # Circuits break; the peer may be well.
     Problem.RENDEZVOUS: Pause(5.0, 600.0),
     Problem.INTRODUCTION_TIMEOUT: Pause(10.0, 600.0),
-    Problem.TIMEOUT: Pause(20.0, 900.0),
+    Problem.TIMEOUT: Pause(5.0, 600.0),
     Problem.EXPIRED: Pause(10.0, 600.0),
     Problem.GENERAL: Pause(10.0, 600.0),
     # It is there, and does not want to.
