@@ -233,6 +233,11 @@ class Secrecy:
             return values
         return View(self, {**values, "site": site}, encrypted, kept).values_for(client, values)
 
+    def opens_for(self, client: IClient) -> bool:
+        """Whether a client wants to be shown what it can read; by hand it opens all the same."""
+        connection = self._connections.get(client)
+        return connection is None or connection.opens
+
     def readers_of(self, client: IClient, site: str) -> list[tuple[IReader, Mapping[str, Any]]]:
         """What a client reads with on a site, and what it is told of it.
 
@@ -242,8 +247,6 @@ class Secrecy:
         """
         connection = self._connections.get(client)
         found: list[tuple[IReader, Mapping[str, Any]]] = []
-        if connection is not None and not connection.opens:
-            return found
         user = self._users.get(client.user) if site == client.site else None
         if user is not None:
             found += [(OwnKey(key), {"by": "auth"}) for key in user.reading_keys(site)]
@@ -354,6 +357,8 @@ class View:
 
     def _read_by(self, client: IClient) -> tuple[Opened | None, Mapping[str, Any]]:
         """What the client reads, and with what."""
+        if not self._secrecy.opens_for(client):
+            return None, {}
         for reader, how in self._secrecy.readers_of(client, self._values["site"]):
             if reader not in self._opened:
                 self._opened[reader] = self._secrecy.try_open(
