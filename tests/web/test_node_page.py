@@ -142,6 +142,17 @@ def test_no_get_changes_anything(browser):
 # Pages over a restart
 
 
+def test_the_person_is_in_a_sites_console_too(browser):
+    trusted = []
+    browser.gate.upgrade = lambda site, user, known: trusted.append(known)
+    page = browser.ask(f"/console/{SITE}")[2]
+    secret = re.search(r'page_secret = "(\w+)"', page)[1]
+    assert 'id="prompts"' in page
+    path = f"/Websocket?wrapper_key={KEY}&page_secret={secret}"
+    assert browser.ask(path, Upgrade="websocket")[0] == 503
+    assert trusted == [True]
+
+
 def test_a_page_that_was_in_use_is_known_after_a_restart(browser):
     trusted = []
     browser.gate.upgrade = lambda site, user, known: trusted.append(known)

@@ -7,12 +7,12 @@ from twisted.web.template import Tag, tags
 from zeromsg.web.wrapper import script_values
 
 
-def console_page(address: str, title: str, key: str, script_nonce: str) -> Any:
+def console_page(address: str, title: str, key: str, secret: str, script_nonce: str) -> Any:
     # The key stands before the title, which is the site's.
     return tags.html(lang="en")(
         tags.head(
             tags.meta(charset="utf-8"),
-            script_values(script_nonce, wrapper_key=key),
+            script_values(script_nonce, wrapper_key=key, page_secret=secret),
             tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
             tags.title(title),
             tags.link(rel="icon", href="/uimedia/icon.svg"),
@@ -24,6 +24,7 @@ def console_page(address: str, title: str, key: str, script_nonce: str) -> Any:
                 tags.p(tags.a("All sites", href="/"), " ", tags.code(address)),
                 tags.p(tags.span(id="state", role="status")),
             ),
+            tags.section(id="prompts", **{"aria-live": "assertive"}),
             Tag("main")(tags.ol(id="messages", **{"aria-live": "polite"})),
             tags.form(id="send")(
                 tags.label("Message (JSON or text) ", for_="message"),

@@ -415,7 +415,8 @@ class Pages:
         content = self._gate.content(site)
         if inner_path is None or (not inner_path and self._has_no_page(site, content)):
             request.setHeader("Content-Security-Policy", page_policy(host, nonce))
-            return send_page(request, console_page(site, title, key, nonce))
+            secret = self._secrets.make(site, user)
+            return send_page(request, console_page(site, title, key, secret, nonce))
         request.setHeader("Content-Security-Policy", wrapper_policy(host, nonce))
         path = f"{inner_path}index.html" if inner_path[-1:] in ("", "/") else inner_path
         visit = Visit(
