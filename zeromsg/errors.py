@@ -15,11 +15,13 @@ class TheirMistake(ZeromsgError):
     """A stranger sent something wrong.
 
     points: ban points the sender is charged; 100 bans.
+    ours: other nodes are less strict there, so one that passes it on may have done no wrong.
     """
 
-    def __init__(self, text: str, points: int = 7) -> None:
+    def __init__(self, text: str, points: int = 7, ours: bool = False) -> None:
         super().__init__(text)
         self.points = points
+        self.ours = ours
 
 
 class OurMistake(ZeromsgError):

@@ -389,7 +389,8 @@ def test_a_source_that_vanishes_midway(network, stranger):
 def test_a_source_that_is_silent_holds_nothing_up_for_long(network, stranger):
     net = network(1)
     files = {**GOOD, "content.json": content(GOOD)}
-    stranger(net, respond=lambda cmd, params: {"peers": []} if cmd == "pex" else None)
+    about_sites = ("pex", "getPiecefields")
+    stranger(net, respond=lambda cmd, params: {"peers": []} if cmd in about_sites else None)
     stranger(net, host="203.0.113.10", respond=serving(files))
     join(net, seconds=0)
     assert not is_complete(net, 0, KEY.address)
@@ -410,8 +411,9 @@ def test_fetching_is_tried_again_after_half_a_minute(network, stranger):
 
 def test_stopping_the_node_ends_what_is_being_fetched(network, stranger, errors):
     net = network(1)
-    stranger(net, respond=lambda cmd, params: {"peers": []} if cmd == "pex" else None)
-    join(net, seconds=0)
+    about_sites = ("pex", "getPiecefields")
+    stranger(net, respond=lambda cmd, params: {"peers": []} if cmd in about_sites else None)
+    join(net, seconds=1)
     net.stop(0)
     net.advance(60)
     assert on_disk(net, 0, KEY.address) == {}

@@ -665,11 +665,12 @@ def test_garbage_of_outsiders_dies_at_the_first_hop(club, stranger):
             good.append(params)
     for number in range(10):
         answer = peer.ask("peerBroadcast", peer.envelope(club.site, "garbage", nonce=str(number)))
-        assert answer == {"error": "Not signed with the key of the group"}
+        # A ZeroNet node, as this one seems to be, cannot know, and is not blamed.
+        assert answer == {"warning": "Not signed with the key of the group"}
     # Nor does a member's message pass under another number.
     for params in good:
         answer = peer.ask("peerBroadcast", {**params, "nonce": "77"})
-        assert answer == {"error": "Not signed with the key of the group"}
+        assert answer == {"warning": "Not signed with the key of the group"}
     assert [event["message"] for event in club.bob.received()] == ["x"]
     assert club.net.nodes[1].node.inbound.counters.refused["group"] >= 10
     assert club.net.nodes[2].node.inbound.counters.refused == {}
@@ -745,5 +746,5 @@ def test_nobody_can_sign_what_another_sent_unsigned(club, stranger):
     text = f"{thief.address}|{spy.hash(sent)}|{sent['raw']}"
     signed = {**sent, "signature": f"{thief.address}|{sign(text, thief)}"}
     near = stranger(club.net, 1, host="203.0.113.6")
-    assert near.ask("peerBroadcast", signed) == {"error": "Invalid signature"}
+    assert near.ask("peerBroadcast", signed) == {"warning": "Invalid signature"}
     assert [event["signed_by"] for event in club.bob.received()] == [""]

@@ -39,6 +39,7 @@ def test_an_introduction_waits_until_the_handshake_has_stood_alone(network, stra
     net = network(1)
     net.site()
     one = stranger(net, greet=False)
+    one.hello["zeromsg"] = {"version": 1}
     ping = msgpack.packb({"cmd": "ping", "req_id": 1, "params": {}})
     hello = msgpack.packb({"cmd": "handshake", "req_id": 0, "params": one.hello})
     one.write(hello + ping)
@@ -49,42 +50,12 @@ def test_an_introduction_waits_until_the_handshake_has_stood_alone(network, stra
     assert b"Pong!" in rest and b"pex" in rest
 
 
-def test_introductions_are_repeated_every_twenty_minutes(network, stranger):
-    net = network(1)
-    net.site()
-    one = stranger(net)
-    net.advance(20 * 60 - 2)
-    assert len(one.asked("pex")) == 1
-    net.advance(2)
-    assert len(one.asked("pex")) == 2
-    net.advance(20 * 60)
-    assert len(one.asked("pex")) == 3
-
-
-def test_a_new_site_is_told_to_the_links_there_are(network, stranger):
-    net = network(2)
-    site = net.site(holders=[0])
-    one = stranger(net, 1)
-    net.connect_all()
-    net.join(1, site)
-    assert [params["site"] for params in one.asked("pex")] == [site]
-
-
 def test_an_introduction_makes_members_on_both_sides(network):
     net = network(2)
     shared, alone = net.site(), net.site(holders=[0])
     net.connect_all()
     assert [len(members(net, number, shared)) for number in (0, 1)] == [1, 1]
     assert members(net, 0, alone) == []
-
-
-def test_a_zeronet_node_is_asked_for_three_foreign_sites_only(network, stranger):
-    """Each costs us five points over there."""
-    net = network(1)
-    for _ in range(6):
-        net.site()
-    one = stranger(net, respond=lambda cmd, params: {"error": "Unknown site"})
-    assert len(one.asked("pex")) == 3
 
 
 def test_a_zeromsg_node_is_asked_for_all(network, stranger):
@@ -311,26 +282,6 @@ def test_the_list_for_clients(network, stranger):
     assert net.wall() - 10 < gone["last_seen"] < net.wall()
 
 
-def test_a_zeronet_node_is_asked_about_the_sites_it_is_known_for(network, host_for):
-    """Each other site would cost five points there."""
-    net = network(1)
-    sites = [net.site() for _ in range(4)]
-    address = PeerAddress("203.0.113.50", 5)
-    listening = host_for(net, address)
-    node = net.nodes[0].node
-    node.site_peers.found(sites[2], [address], Source.TRACKER, "tracker")
-    node.pool.link_to(address)
-    net.advance(1)
-    (one,) = listening.strangers
-    assert [params["site"] for params in one.asked("pex")] == [sites[2]]
-    # It asks about another: now we take part in that with it, too.
-    pex(one, sites[1])
-    net.advance(1)
-    assert [params["site"] for params in one.asked("pex")] == [sites[2], sites[1]]
-    net.advance(20 * 60)
-    assert {params["site"] for params in one.asked("pex")} == {sites[1], sites[2]}
-
-
 def test_a_zeromsg_node_is_asked_about_all(network, host_for):
     net = network(1)
     sites = [net.site() for _ in range(4)]
@@ -395,8 +346,12 @@ def test_a_host_with_many_ports_is_one_of_many(network, stranger):
     """A peer that claims to be everybody: six connections, each with another port."""
     net = network(1)
     site = net.site()
-    for number in range(6):
-        pex(stranger(net, port=number + 1, source_port=40001 + number), site)
+    six = [
+        stranger(net, port=number + 1, source_port=40001 + number, zeromsg={"version": 1})
+        for number in range(6)
+    ]
+    for one in six:
+        pex(one, site)
     assert len([name for name in known(net, 0, site) if name.startswith("203.0.113.9:")]) == 4
     assert stranger(net, port=9, source_port=40009) is None
 

@@ -9,12 +9,15 @@ from zeromsg.wire.values import PeerAddress
 NODE = PeerAddress("203.0.113.9", 15441)
 
 
+ABOUT_SITES = ("pex", "getPiecefields")
+
+
 def deaf(cmd, params):
-    return {"peers": []} if cmd == "pex" else {"error": f"Unknown command: {cmd}"}
+    return {"peers": []} if cmd in ABOUT_SITES else {"error": f"Unknown command: {cmd}"}
 
 
 def silent(cmd, params):
-    return {"peers": []} if cmd == "pex" else None
+    return {"peers": []} if cmd in ABOUT_SITES else None
 
 
 def shout(net, site, *messages, peer_count=5):
@@ -154,7 +157,7 @@ def test_a_refusal_shows_that_a_node_knows_messages(network, stranger, text):
     one = stranger(
         net,
         port=NODE.port,
-        respond=lambda cmd, params: {"peers": []} if cmd == "pex" else {"error": text},
+        respond=lambda cmd, params: {"peers": []} if cmd in ABOUT_SITES else {"error": text},
     )
     shout(net, site, 1, 2)
     net.advance(1)

@@ -5,7 +5,8 @@ while a handshake must stand alone and while the peer does not read; one that
 lets too much pile up is dropped.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Protocol
 
 import attrs
@@ -33,6 +34,7 @@ from zeromsg.protocol.conversation import (
     ANSWER_SECONDS,
     AnswerArrived,
     Conversation,
+    Event,
     RequestArrived,
 )
 from zeromsg.protocol.handshake import (
@@ -147,6 +149,8 @@ class PeerProtocol(TwistedProtocol):
         self._solitary = False
         self._paused = False
         self._resting = False
+        # What came in one piece with what made it rest, and is not handled yet.
+        self._left: Iterator[Event] | None = None
         self._held: list[bytes] = []
         self._held_size = 0
         self._reason = "the connection was lost"
@@ -297,13 +301,24 @@ class PeerProtocol(TwistedProtocol):
         if first and data[0] == FIRST_BYTE and not self.encrypted:
             self._tls_arrived(data)
             return
+        events = self._conversation.receive(data, self._clock.seconds())
+        if self._resting:
+            # TLS may have had some of it already.
+            self._left = events if self._left is None else chain(self._left, events)
+        else:
+            self._handle(events)
+
+    def _handle(self, events: Iterator[Event]) -> None:
         try:
-            for event in self._conversation.receive(data, self._clock.seconds()):
+            for event in events:
                 if type(event) is RequestArrived:
                     self._requested(event)
                 elif type(event) is AnswerArrived:
                     self._answered(event)
                 if self._ended():
+                    return
+                if self._is_resting():
+                    self._left = events
                     return
         except TheirMistake as mistake:
             self._owner.link_erred(self, mistake)
@@ -312,8 +327,14 @@ class PeerProtocol(TwistedProtocol):
     def _ended(self) -> bool:
         return self._closing
 
+    def _is_resting(self) -> bool:
+        return self._resting
+
     def rest(self, seconds: float) -> None:
-        """Do not read from this peer for a while; its bytes wait in the network."""
+        """Do not read from this peer for a while; its bytes wait in the network.
+
+        What came in one piece with what is handled now waits, too.
+        """
         if self._connected and not self._closing and not self._resting:
             self._resting = True
             self._transport.pauseProducing()  # type: ignore[attr-defined]
@@ -321,7 +342,10 @@ class PeerProtocol(TwistedProtocol):
 
     def _wake(self) -> None:
         self._resting = False
-        if self._connected:
+        events, self._left = self._left, None
+        if events is not None and not self._closing:
+            self._handle(events)
+        if self._connected and not self._is_resting():
             self._transport.resumeProducing()  # type: ignore[attr-defined]
 
     def _tls_arrived(self, data: bytes) -> None:
@@ -344,6 +368,7 @@ class PeerProtocol(TwistedProtocol):
         for answered in self._conversation.abandoned():
             _fail(answered, Unreachable(self._reason))
         self._held.clear()
+        self._left = None
         if not self.ready.called:
             self.ready.errback(self._never_opened())
         self._owner.link_lost(self, self.theirs is not None)

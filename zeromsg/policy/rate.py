@@ -51,6 +51,11 @@ class Buckets:
         if len(self._buckets) > self._capacity:
             self._buckets.popitem(last=False)
 
+    def wait(self, sender: str, now: float) -> float:
+        """Seconds until the sender owes no token, where it was let through all the same."""
+        tokens = self._tokens(sender, now)
+        return 0.0 if tokens >= 0.0 else -tokens / self._per_second
+
     def continue_from(self, old: "Buckets") -> None:
         """Take over what senders have left in buckets of other sizes."""
         for sender in old._buckets:

@@ -70,11 +70,11 @@ class Record(msgspec.Struct):
 class Stopwatch:
     """Times the checks of one copy of a message."""
 
-    __slots__ = ("_last", "_timer", "checks")
+    __slots__ = ("_began", "_last", "_timer", "checks")
 
     def __init__(self, timer: Callable[[], float]) -> None:
         self._timer = timer
-        self._last = timer()
+        self._began = self._last = timer()
         self.checks: list[tuple[str, bool, float]] = []
 
     def check(self, name: str, passed: bool) -> None:
@@ -82,6 +82,11 @@ class Stopwatch:
         now = self._timer()
         self.checks.append((name, passed, (now - self._last) * 1e6))
         self._last = now
+
+    @property
+    def seconds(self) -> float:
+        """What all checks took, until the last one that ended."""
+        return self._last - self._began
 
 
 class Recorder:

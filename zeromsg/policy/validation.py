@@ -60,12 +60,17 @@ class Rejected:
     points: ban points for whoever sent it.
     text: what the sender is told.
     final: the reason lies in `raw` itself, so every copy would be refused alike.
+    ours: nodes with the PeerMessage plugin do not check this, or count otherwise, so
+        one that passed the message on has done no wrong.
+    signer: the address that signed it, where that was verified before.
     """
 
     check: str
     points: int
     text: str
     final: bool
+    ours: bool = False
+    signer: str = attrs.field(default="", eq=False)
 
     def to_client(self) -> ClientError:
         return ClientError(_CODES.get(self.check, "invalid"), self.text)
@@ -250,7 +255,9 @@ def _check_signer_rate(
 
 
 def _too_fast(check: str, subject: Subject) -> Rejected:
-    return Rejected(check, 2, f"Too fast messages{_from(subject)}", final=False)
+    # Who passes on messages of many cannot keep to the rate for all of them; and how
+    # fast they arrive here is not the doing of who signed them.
+    return Rejected(check, 2, f"Too fast messages{_from(subject)}", final=False, ours=True)
 
 
 def _from(subject: Subject) -> str:
@@ -265,7 +272,9 @@ def _check_age(subject: Subject, rules: Rules, wall: float) -> Rejected | None:
     if abs(age) <= rules.max_age:
         return None
     # One from the future may be good later.
-    return Rejected("age", 0, "The message is too old, or from the future", final=age > 0)
+    return Rejected(
+        "age", 0, "The message is too old, or from the future", final=age > 0, ours=True
+    )
 
 
 def _check_filter(subject: Subject, rules: Rules) -> Rejected | None:
@@ -280,7 +289,7 @@ def _check_schema(subject: Subject, rules: Rules) -> Rejected | None:
     if rules.schema is None or rules.schema.passes(subject.message, len(subject.text)):
         return None
     text = f"Invalid message for site {subject.site}: it does not fit the schema"
-    return Rejected("schema", 5, text, final=True)
+    return Rejected("schema", 5, text, final=True, ours=True)
 
 
 def _check_program(subject: Subject, rules: Rules, facts: Facts) -> Rejected | None:
@@ -290,7 +299,7 @@ def _check_program(subject: Subject, rules: Rules, facts: Facts) -> Rejected | N
     # A program may look at the signer, the time and its counters. To who passed it on,
     # the message may have been good: it came there before a later one, as to us after it.
     points = 0 if rules.program.depends_on_the_past else 5
-    return Rejected("program", points, text, final=False)
+    return Rejected("program", points, text, final=False, ours=True, signer=facts.signer)
 
 
 def _check_group(envelope: Envelope, group: bytes) -> Rejected | None:
@@ -303,7 +312,9 @@ def _check_group(envelope: Envelope, group: bytes) -> Rejected | None:
     return NOT_OF_THE_GROUP
 
 
-NOT_OF_THE_GROUP = Rejected("group", 5, "Not signed with the key of the group", final=True)
+NOT_OF_THE_GROUP = Rejected(
+    "group", 5, "Not signed with the key of the group", final=True, ours=True
+)
 
 
 def _check_signature(envelope: Envelope, body: Body) -> tuple[str, bytes] | Rejected:
@@ -312,7 +323,7 @@ def _check_signature(envelope: Envelope, body: Body) -> tuple[str, bytes] | Reje
     # A node of ours names the signer inside raw, "" for none, so a copy without its
     # signature was stripped, and one signed by another was signed anew.
     if body.signer is not None and body.signer != signed_by:
-        return _BAD_SIGNATURE
+        return _SPOILT_SIGNATURE
     if not envelope.signature:
         return "", b""
     text = signed_text(signed_by, envelope.hash, envelope.raw)
@@ -321,6 +332,7 @@ def _check_signature(envelope: Envelope, body: Body) -> tuple[str, bytes] | Reje
 
 
 _BAD_SIGNATURE = Rejected("signature", 7, "Invalid signature", final=False)
+_SPOILT_SIGNATURE = Rejected("signature", 7, "Invalid signature", final=False, ours=True)
 
 
 def _check_certificate(

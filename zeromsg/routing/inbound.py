@@ -6,6 +6,7 @@ event to the site's clients, their verdict, the relay.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
@@ -14,8 +15,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from zeromsg.errors import TheirMistake
-from zeromsg.interfaces import IClient, IPeerLink, ISites
-from zeromsg.log import debugging, leveled
+from zeromsg.interfaces import IClient, IPeerLink, ISite, ISites
+from zeromsg.log import leveled
 from zeromsg.policy.ballot import Verdict
 from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.recorder import Recorder, Stopwatch
@@ -29,18 +30,19 @@ from zeromsg.routing.blame import Blame, Passed, key_identity
 from zeromsg.routing.carrying import Carrying
 from zeromsg.routing.delivery import Delivery, receive_event
 from zeromsg.routing.history import History
+from zeromsg.routing.refusing import Refusing, broken
 from zeromsg.routing.relay import Relay
 from zeromsg.routing.replies import Replies
 from zeromsg.routing.site_peers import SitePeers
-from zeromsg.wire.names import ALREADY_RECEIVED, THANKS, UNHEARD, UNKNOWN_SITE, WANT_VERDICT
+from zeromsg.wire.names import (
+    ALREADY_RECEIVED,
+    P2P_JSON,
+    THANKS,
+    UNHEARD,
+    UNKNOWN_SITE,
+    WANT_VERDICT,
+)
 from zeromsg.wire.peer_messages import Body, Envelope, parse_body, parse_envelope
-
-_NOT_THEIR_FAULT = ("age", "banned", "unheard")
-"""Checks whose refusals no sender can foresee."""
-
-_RATES = ("rate", "signer-rate")
-"""Checks that a zeromsg neighbour pays nothing for: each of those whose messages it passes on
-may keep to the rate, and their messages together still be too many for one sender."""
 
 _HOLDERS = 10_000
 
@@ -56,11 +58,11 @@ class Origin:
 class Counters:
     """Messages by what became of them."""
 
+    refused: Mapping[str, int]
     received: int = 0
     accepted: int = 0
     duplicates: int = 0
     relayed: int = 0
-    refused: dict[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -120,9 +122,10 @@ class Inbound:
         self._clock = clock
         self._wall = wall
         self._raw_limit = raw_limit
+        self._refusing = Refusing(blame, shedding, clock)
         # Who sent a copy of a message that waits for its verdict, and needs none back.
         self._holders: Recent[set[IPeerLink]] = Recent(_HOLDERS)
-        self.counters = Counters()
+        self.counters = Counters(refused=self._refusing.counts)
 
     def arrived(
         self, link: IPeerLink, req_id: Any, params: Mapping[Any, Any], broadcast: bool
@@ -133,7 +136,7 @@ class Inbound:
         try:
             envelope = parse_envelope(params, self._raw_limit)
         except TheirMistake as mistake:
-            self._refuse(link, req_id, Rejected("envelope", mistake.points, str(mistake), False))
+            self._refusing.refuse(link, req_id, broken("envelope", mistake), watch)
             return
         body: Body | None = None
         if link.face:
@@ -154,8 +157,7 @@ class Inbound:
             try:
                 body = parse_body(envelope.raw)
             except TheirMistake as mistake:
-                rejected = Rejected("raw", mistake.points, str(mistake), final=True)
-                self._reject(arrival, "", _noted(watch, rejected))
+                self._reject(arrival, "", _noted(watch, broken("raw", mistake)))
                 return
         self._judge(arrival, body)
 
@@ -167,12 +169,12 @@ class Inbound:
             body = parse_body(envelope.raw)
         except TheirMistake as mistake:
             # Not final: that it was met is no affair of other onions either.
-            rejected = Rejected("raw", mistake.points, str(mistake), final=False)
-            self._refuse(link, req_id, _noted(watch, rejected))
+            rejected = attrs.evolve(broken("raw", mistake), final=False)
+            self._refusing.refuse(link, req_id, _noted(watch, rejected), watch, envelope)
             return None
         if not speaks_of(link.face, body.site):
             unknown = Rejected("site", 0, UNKNOWN_SITE, final=False)
-            self._refuse(link, req_id, _noted(watch, unknown))
+            self._refusing.refuse(link, req_id, _noted(watch, unknown), watch, envelope)
             return None
         return body
 
@@ -190,7 +192,8 @@ class Inbound:
 
     def _judge(self, arrival: _Arrival, body: Body) -> None:
         """The checks that need the site, and then those of its rules."""
-        outcome = self._outcome(arrival, body)
+        before = self._refusing.repeated(arrival.link, arrival.envelope)
+        outcome = before or self._outcome(arrival, body)
         if isinstance(outcome, Rejected):
             self._reject(arrival, body.site, outcome)
         else:
@@ -203,12 +206,14 @@ class Inbound:
             # it would count as seen, and its relay be stopped.
             meant = "" if body.broadcast else "not "
             text = f"This message was {meant}meant to be broadcast"
-            return _noted(watch, Rejected("kind", 7, text, final=False))
+            return _noted(watch, Rejected("kind", 7, text, final=False, ours=True))
         site = self._sites.get(body.site)
         if site is None:
             return _noted(watch, Rejected("site", 0, UNKNOWN_SITE, final=False))
         rules = site.rules
         if rules is None:
+            if _awaits_rules(site):
+                return _noted(watch, Rejected("site", 0, UNKNOWN_SITE, final=False))
             return _noted(watch, no_rules(body.site))
         if self._is_banned(envelope):
             return _noted(watch, Rejected("banned", 0, "The signer is banned here", final=False))
@@ -234,27 +239,13 @@ class Inbound:
         return bool(signer) and self._blame.is_banned(key_identity(signer))
 
     def _reject(self, arrival: _Arrival, site: str, rejected: Rejected) -> None:
-        digest, now = arrival.envelope.digest, self._wall()
-        if rejected.final:
-            self._seen.add(digest, Met.REFUSED, now)
-        record = self._recorder.copy(digest, arrival.link.name, rejected.check, arrival.watch, now)
+        link, envelope, now = arrival.link, arrival.envelope, self._wall()
+        if rejected.final and not self._refusing.is_ours(link, rejected):
+            # What costs nothing must not push out what was really met.
+            self._seen.add(envelope.digest, Met.REFUSED, now)
+        record = self._recorder.copy(envelope.digest, link.name, rejected.check, arrival.watch, now)
         record.site = record.site or site
-        if arrival.carried and rejected.check == "rate":
-            # Who carries cannot know what else arrived here.
-            rejected = attrs.evolve(rejected, points=0)
-        self._refuse(arrival.link, arrival.req_id, rejected)
-
-    def _refuse(self, link: IPeerLink, req_id: Any, rejected: Rejected) -> None:
-        refused = self.counters.refused
-        refused[rejected.check] = refused.get(rejected.check, 0) + 1
-        self._shedding.useless(link)
-        if debugging():
-            self._log.debug("{peer} refused by {check}", peer=link.name, check=rejected.check)
-        # ZeroNet nodes count errors; what is not the sender's fault is none.
-        kind = "warning" if rejected.check in _NOT_THEIR_FAULT else "error"
-        link.respond(req_id, {kind: rejected.text})
-        points = 0 if link.extension and rejected.check in _RATES else rejected.points
-        self._blame.charge(link.identity, points, f"refused by {rejected.check}")
+        self._refusing.refuse(link, arrival.req_id, rejected, arrival.watch, envelope)
 
     def _accept(self, arrival: _Arrival, body: Body, rules: Rules, accepted: Accepted) -> None:
         link, envelope = arrival.link, arrival.envelope
@@ -355,6 +346,13 @@ class Inbound:
         record = self._recorder.get(envelope.digest)
         if record is not None:
             record.relays += count
+
+
+def _awaits_rules(site: ISite) -> bool:
+    """Whether the site is being fetched, and its rules are not here yet."""
+    if site.own:
+        return False
+    return site.content is None or any(path == P2P_JSON for path, _ in islice(site.missing(), 1))
 
 
 def _noted(watch: Stopwatch, rejected: Rejected) -> Rejected:

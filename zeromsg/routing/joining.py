@@ -55,6 +55,7 @@ class Joining:
         self._again: set[str] = set()
         self._retry = LoopingCall(self.try_all)
         self._retry.clock = clock
+        site_peers.watch(self._peer_joined)
 
     def start(self) -> None:
         self._retry.start(RETRY_SECONDS, now=False)
@@ -84,6 +85,16 @@ class Joining:
                 self._again.add(address)
             else:
                 self._work(address, self._complete(site))
+
+    def _peer_joined(self, address: str) -> None:
+        """A source more for what is incomplete."""
+        site = self._sites.get(address)
+        if site is None or site.own or complete(site):
+            return
+        if address in self._busy:
+            self._again.add(address)
+        else:
+            self._work(address, self._complete(site))
 
     def newer(self, link: IPeerLink, site: ISite) -> None:
         """A peer told us of a changed content.json, which was stored: fetch what it lists."""
@@ -158,12 +169,15 @@ class Joining:
                 return
 
     def _sources(self, address: str) -> list[IPeerLink]:
-        """Peers of the site first; of the others, those that did not refuse it yet."""
+        """Peers of the site first; of the others, those that did not refuse it yet.
+
+        ZeroNet nodes charge points for a site that they lack: of them only peers of it.
+        """
         members = [link for link in self._links if self._site_peers.takes_part(address, link)]
         others = [
             link
             for link, refused in self._links.items()
-            if link not in members and address not in refused
+            if link.extension and link not in members and address not in refused
         ]
         return members + others
 

@@ -197,6 +197,7 @@ class Keeping:
     def _linked(self, link: IPeerLink, key: tuple[str, PeerAddress]) -> None:
         if key in self._trying:
             self._trying[key] = self._clock.callLater(TRIAL_SECONDS, self._judge, link, key)
+            self._site_peers.introducing.meant_for(key[0], link)
 
     def _not_linked(self, failure: Failure, key: tuple[str, PeerAddress]) -> None:
         failure.trap(Unreachable)

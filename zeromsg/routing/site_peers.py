@@ -1,40 +1,28 @@
-"""Which peers take part in which site, and how they learn that we do.
+"""Which peers take part in which site, and what they say of further ones.
 
-A ZeroNet node sends a site's messages only to those that asked it something
-about the site, so each new connection is introduced with a `pex` for every
-site, and again every twenty minutes. Asking for a site that the other does
-not hold costs ban points there: a node that is not zeromsg is asked about the
-sites of which it is known to be a peer, or, if it is of none, about all until
-it refused a few. What peers say of further peers goes into the book
-(`policy.peer_book`), within bounds.
+A peer takes part in a site once it asked something about it, or answered a
+question about it (`routing.introducing`). What peers say of further peers goes
+into the book (`policy.peer_book`), within bounds.
 """
 
 import random
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from zeromsg.errors import TheirMistake, Unreachable
+from zeromsg.errors import TheirMistake
 from zeromsg.interfaces import IPeerLink, ISites
-from zeromsg.log import leveled
 from zeromsg.policy.addresses import is_private
 from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.peer_book import PeerBook, Source
 from zeromsg.policy.rate import Buckets
+from zeromsg.routing.introducing import Introducing
 from zeromsg.routing.neighbours import Neighbours
 from zeromsg.routing.speaking import Speaking
-from zeromsg.wire.names import CARRIES, CARRY, PEX
+from zeromsg.wire.names import CARRIES, CARRY
 from zeromsg.wire.peer_messages import octets, text
 from zeromsg.wire.values import PeerAddress, pack_address, unpack_address, unpack_onion
-
-INTRODUCTION_SECONDS = 20 * 60.0
-REFUSALS = 3
-"""Unknown sites asked of one ZeroNet node: five points each there, and it sleeps above twenty."""
 
 PEX_LIMIT = 50
 """Addresses taken from one message."""
@@ -70,8 +58,6 @@ class SitePeers:
     configured: peers that the operator named, whatever sites they hold.
     """
 
-    _log = Logger(observer=leveled)
-
     def __init__(
         self,
         sites: ISites,
@@ -96,21 +82,28 @@ class SitePeers:
         self.neighbours = Neighbours()
         self._configured = configured
         self._members: dict[str, dict[IPeerLink, None]] = {}
-        self._links: dict[IPeerLink, Deferred[None]] = {}
-        self._asked: dict[IPeerLink, set[str]] = {}
         self._named = Buckets(PEX_BURST, PEX_PER_SECOND)
         self._answered = Buckets(ANSWER_BURST, ANSWERS_PER_SECOND)
-        self._again = LoopingCall(self._introduce_all)
-        self._again.clock = clock
+        self._watchers: list[Callable[[str], None]] = []
+        self.introducing = Introducing(
+            sites=sites,
+            book=book,
+            clock=clock,
+            wall=wall,
+            takes_part=self.takes_part,
+            params=self._own_pex,
+            taken=self._introduced,
+        )
 
     def start(self) -> None:
-        self._again.start(INTRODUCTION_SECONDS, now=False)
+        self.introducing.start()
 
     def stop(self) -> None:
-        if self._again.running:
-            self._again.stop()
-        for introduction in list(self._links.values()):
-            introduction.cancel()
+        self.introducing.stop()
+
+    def watch(self, joined: Callable[[str], None]) -> None:
+        """Be told of each site that some further peer turns out to take part in."""
+        self._watchers.append(joined)
 
     def members(self, site: str) -> list[IPeerLink]:
         """Links of peers that take part in the site and may know peer messages."""
@@ -133,16 +126,16 @@ class SitePeers:
         """The peer showed that it takes part in the site."""
         if link in self._members.get(site, ()) or not speaks_of(link.face, site):
             return
-        if link in self._links:
+        if link in self.introducing:
             self._members.setdefault(site, {})[link] = None
             if link.claim is not None:
                 # Hearsay; all strangers count as one teller.
                 self.book.heard(site, link.claim, Source.ASKED_US, self._wall(), link.identity)
             if link.address is not None:
                 self._met(site, link, link.address)
-            if site not in self._asked[link]:
-                # It asked us first; without being asked itself it would tell us nothing.
-                self._run(link, self._introduce_one(link, site))
+            self.introducing.named(site, link)
+            for joined in self._watchers:
+                joined(site)
 
     def _met(self, site: str, link: IPeerLink, address: PeerAddress) -> None:
         now = self._wall()
@@ -159,15 +152,11 @@ class SitePeers:
         self.speaking.opened(link)
         if CARRY in link.features:
             self.neighbours.opened(link)
-        self._asked[link] = set()
-        self._links[link] = self._run(link, self._introduce(link))
+        self.introducing.opened(link)
 
     def closed(self, link: IPeerLink) -> None:
         self.neighbours.closed(link)
-        self._asked.pop(link, None)
-        introduction = self._links.pop(link, None)
-        if introduction is not None:
-            introduction.cancel()
+        self.introducing.closed(link)
         now = self._wall()
         for site, members in self._members.items():
             if link in members:
@@ -175,76 +164,30 @@ class SitePeers:
                 if link.address is not None:
                     self.book.seen(site, link.address, now)
 
-    def _run(self, link: IPeerLink, work: Coroutine[Any, Any, Any]) -> Deferred[None]:
-        running = Deferred.fromCoroutine(work)
-        running.addErrback(self._failed, link)
-        return running
-
-    def _failed(self, failure: Failure, link: IPeerLink) -> None:
-        if failure.check(TheirMistake):
-            link.drop(str(failure.value))
-        elif not failure.check(CancelledError):
-            self._log.failure("introduction failed", failure)
-
     def left(self, site: str) -> None:
         """A site is held no more."""
         self._members.pop(site, None)
 
     def introduce(self, site: str) -> None:
         """Tell every peer of a site that is new here, but those that know."""
-        for link in list(self._links):
-            if speaks_of(link.face, site) and not self.takes_part(site, link):
-                self._run(link, self._introduce_one(link, site))
+        self.introducing.site_added(site)
 
     def ask_more(self, site: str) -> None:
         """Ask one zeromsg neighbour for further peers of a site; others only now and then."""
         ours = [link for link in self._members.get(site, ()) if link.extension]
         if ours:
-            link = self.rng.choice(ours)
-            self._run(link, self._introduce_one(link, site))
+            self.introducing.renew(site, self.rng.choice(ours))
 
-    def _introduce_all(self) -> None:
-        for link, earlier in list(self._links.items()):
-            if earlier.called:
-                self._links[link] = self._run(link, self._introduce(link))
-
-    async def _introduce(self, link: IPeerLink) -> None:
-        refusals = 0
-        for site in self._held_by(link):
-            if not await self._introduce_one(link, site):
-                refusals += 1
-            if refusals >= REFUSALS and not link.extension:
-                self._log.debug("{peer} holds few of our sites", peer=link.name)
-                return
-
-    def _held_by(self, link: IPeerLink) -> list[str]:
-        """The sites to ask a peer about."""
-        sites = [site for site in self._sites.addresses() if speaks_of(link.face, site)]
-        if link.extension:
-            return sites
-        known = [
-            site
-            for site in sites
-            if self.takes_part(site, link)
-            or (link.address is not None and self.book.get(site, link.address) is not None)
-        ]
-        return known or sites
-
-    async def _introduce_one(self, link: IPeerLink, site: str) -> bool:
-        """Whether the peer knows the site."""
+    def _own_pex(self, site: str, link: IPeerLink) -> dict[str, Any]:
+        """What we say and ask when we introduce ourselves."""
         named = self.exchange(site, link, PEX_OWN, connected=True)
         # ZeroNet nodes leave out the kinds that they have none of.
         params = {key: found for key, found in named.items() if found or key == "peers"}
-        self._asked.setdefault(link, set()).add(site)
-        try:
-            answer = await link.ask(PEX, {"site": site, **params, "need": 5})
-        except Unreachable:
-            return True
-        if "error" in answer:
-            return False
+        return {"site": site, **params, "need": 5}
+
+    def _introduced(self, site: str, answer: Any, link: IPeerLink) -> None:
         self.joined(site, link)
         self.learn(site, answer, link)
-        return True
 
     def learn(self, site: str, message: Any, link: IPeerLink) -> None:
         """Addresses out of a pex request or answer. Raises TheirMistake on malformed ones."""

@@ -5,6 +5,7 @@ raise `TheirMistake`. Source: ZeroNet peer protocol, handshake and peer messages
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -211,24 +212,28 @@ def envelope_digest(nonce: str, raw: str) -> bytes:
 
 
 def parse_envelope(params: Mapping[Any, Any], raw_limit: int = RAW_LIMIT) -> Envelope:
-    """The envelope of a peerBroadcast or peerSend request. `raw` is not parsed yet."""
+    """The envelope of a peerBroadcast or peerSend request. `raw` is not parsed yet.
+
+    Raises TheirMistake, `ours` where nodes with the plugin take it, and pass it on.
+    """
     raw, nonce, signature = params.get("raw"), params.get("nonce"), params.get("signature", "")
     if type(nonce) is int:
         nonce = str(nonce)
     if not isinstance(raw, str):
-        raise TheirMistake("raw is no text")
+        raise TheirMistake("raw is no text", ours=isinstance(raw, bytes))
     if len(raw) > raw_limit:
-        raise TheirMistake(f"raw is over {raw_limit} bytes")
+        raise TheirMistake(f"raw is over {raw_limit} bytes", ours=True)
     if not isinstance(nonce, str) or len(nonce) > NONCE_LIMIT:
-        raise TheirMistake("nonce is no short text or whole number")
+        raise TheirMistake("nonce is no short text or whole number", ours="nonce" in params)
     if "," in nonce:
         # The hash is of `nonce,raw`: with a piece of raw in the nonce another message
         # would have the same one, and be taken for a copy of it, or the copy for it.
-        raise TheirMistake("nonce has a comma")
+        raise TheirMistake("nonce has a comma", ours=True)
     if signature is None:
         signature = ""
     if not isinstance(signature, str) or len(signature) > SIGNATURE_LIMIT:
-        raise TheirMistake("signature is no short text")
+        ours = isinstance(signature, str) or not signature
+        raise TheirMistake("signature is no short text", ours=ours)
     if not signature.isascii():
         raise TheirMistake("signature is not ASCII")
     try:
@@ -243,7 +248,10 @@ def parse_envelope(params: Mapping[Any, Any], raw_limit: int = RAW_LIMIT) -> Env
 def parse_trace(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TheirMistake("trace is no list")
-    return tuple(text(item, "a hop of trace", 100) for item in value[:TRACE_LIMIT])
+    try:
+        return tuple(text(item, "a hop of trace", 100) for item in value[:TRACE_LIMIT])
+    except TheirMistake as mistake:
+        raise TheirMistake(str(mistake), ours=True) from None
 
 
 class Body(msgspec.Struct, frozen=True, gc=False):
@@ -268,7 +276,10 @@ class Body(msgspec.Struct, frozen=True, gc=False):
 
 
 def parse_body(raw: str) -> Body:
-    """Raises TheirMistake unless `raw` is a JSON map with a message and a site."""
+    """Raises TheirMistake unless `raw` is a JSON map with a message and a site.
+
+    Its `ours` is set where nodes with the plugin take it, and pass it on.
+    """
     try:
         values = json_text.load(raw)
         if not isinstance(values, dict) or any(key not in values for key in _MESSAGE_KEYS):
@@ -276,12 +287,12 @@ def parse_body(raw: str) -> Body:
         message = values["message"]
         message_text = json_text.dump(message)
     except json_text.DEPTH_ERRORS:
-        raise TheirMistake("raw is no JSON") from None
+        raise TheirMistake("raw is no JSON", ours=_is_json_elsewhere(raw)) from None
     site, to, signer = values["site"], values.get("to"), values.get("signer")
     if not isinstance(site, str):
         raise TheirMistake("site is no text")
     if to is not None and not isinstance(to, str):
-        raise TheirMistake("to is no text")
+        raise TheirMistake("to is no text", ours=True)
     peer_count, broadcast = values.get("peer_count"), values.get("broadcast")
     return Body(
         message=message,
@@ -294,6 +305,17 @@ def parse_body(raw: str) -> Body:
         to=to,
         signer=signer if isinstance(signer, str) else None,
     )
+
+
+def _is_json_elsewhere(raw: str) -> bool:
+    """Whether a node that decodes by Python's defaults takes it: NaN, infinities, deep nesting."""
+    try:
+        json.loads(raw)
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def parse_timestamp(value: object) -> float | None:
