@@ -371,6 +371,57 @@ def test_the_link_that_is_left_is_found_by_name(world):
     assert one.named("203.0.113.7:26552") is spare
 
 
+def foreign(pool, **changes):
+    """Let a pool pose as a ZeroNet node."""
+    ours = pool._ours
+    pool._ours = lambda remote: attrs.evolve(ours(remote), extension=0, **changes)
+    # It follows no rule of ours: what it has it keeps.
+    pool._same_peer = lambda link, other: False
+    return pool
+
+
+@pytest.mark.parametrize("delay", [0, 1, 3, 20])
+@pytest.mark.parametrize("first", [1, 2])
+@pytest.mark.parametrize("number", [2, 0])
+def test_of_two_links_to_a_zeronet_node_the_one_that_we_dialled_is_kept(
+    world, first, delay, number
+):
+    one, two = world.pool(number + 1), foreign(world.pool(number + 2))
+    pair = (one, two) if first == 1 else (two, one)
+    reach(world, *pair)
+    for _ in range(delay):
+        world.clock.advance(0)
+    reach(world, pair[1], pair[0])
+    world.run(5)
+    assert len(one.links) == len(two.links) == 1
+    if len(world.pipes) == 2:
+        assert [link.dialled for link in one.links] == [True]
+
+
+def test_two_nodes_behind_one_address_are_two(world):
+    """They declare the same port, and one of them alone can be reached there."""
+    one, two = world.pool(1), foreign(world.pool(2))
+    reach(world, one, two)
+    other = foreign(world.pool(3), peer_id="-UT3530-another00000")
+    world.connect(
+        PeerAddress("203.0.113.2", 9), PeerAddress("203.0.113.1", 26552), _Dialling(other)
+    )
+    world.run(5)
+    assert len(one.links) == 2
+
+
+@pytest.mark.parametrize(("host", "links"), [("10.0.0.2", 1), ("203.0.113.2", 2)])
+def test_nodes_without_a_name_are_one_in_their_own_network_alone(world, host, links):
+    one = world.pool(1)
+    two = foreign(world.pool(2), peer_id="")
+    world.pools[PeerAddress(host, 26552)] = two
+    one.link_to(PeerAddress(host, 26552))
+    world.settle()
+    world.connect(PeerAddress(host, 9), PeerAddress("203.0.113.1", 26552), _Dialling(two))
+    world.run(5)
+    assert len(one.links) == links
+
+
 class _Dialling:
     """Connections of a pool beside those it would make by itself."""
 

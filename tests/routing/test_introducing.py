@@ -137,6 +137,31 @@ def test_a_new_site_is_told_to_the_links_there_are(network, stranger):
     assert told(one) == [site]
 
 
+def test_of_two_connections_to_a_node_the_one_that_stays_takes_over_its_sites(
+    network, stranger, host_for
+):
+    """Both sides dialled at once."""
+    net = network(1)
+    sites = [net.site() for _ in range(2)]
+    listening = host_for(net, ADDRESS)
+    holder = listening.respond = Holder(sites[0])
+    net.nodes[0].node.pool.link_to(ADDRESS)
+    incoming = stranger(net, host=ADDRESS.host, port=ADDRESS.port, respond=holder, greet=False)
+    incoming.send({"cmd": "handshake", "req_id": 0, "params": incoming.hello})
+    # It gets a second site, and says so on the connection that will end.
+    net.advance(1.5)
+    holder.sites.add(sites[1])
+    incoming.ask("listModified", {"site": sites[1], "since": 0}, 0.2)
+    assert len(members(net, 0, sites[1])) == 1 and not incoming.lost
+    net.advance(5)
+    (dialled,) = listening.strangers
+    assert incoming.lost and not dialled.lost
+    assert [len(members(net, 0, site)) for site in sites] == [1, 1]
+    net.client(0, sites[1]).call("peerBroadcast", {"message": "once"})
+    net.advance(1)
+    assert dialled.broadcasts() == ["once"]
+
+
 # Nodes that charge for every question.
 
 

@@ -48,6 +48,39 @@ def test_a_burst_brings_a_node_without_the_plugin_one_message(network, stranger)
     assert not one.lost
 
 
+def test_a_node_without_the_plugin_is_a_peer_all_the_same(network, stranger):
+    """It has the files, and is shown among the peers."""
+    net = network(1)
+    site = net.site()
+    stranger(net, port=NODE.port, respond=deaf)
+    client = net.client(0, site)
+    for known in (0, 1):
+        (shown,) = net.nodes[0].node.status()["sites"]
+        assert (shown["peers"], shown["peers_without_messages"]) == (1, known)
+        assert client.ask("siteInfo")["peers"] == 2
+        shout(net, site, 1)
+        net.advance(1)
+
+
+@pytest.mark.parametrize("cmd", ["peerSend", "peerBroadcast"])
+def test_a_question_to_a_node_without_the_plugin_is_not_sent(network, stranger, cmd):
+    net = network(1)
+    site = net.site()
+    one = stranger(net, port=NODE.port, respond=deaf)
+    shout(net, site, 1)
+    net.advance(1)
+    before = len(one.requests)
+    params = {"message": "q", "timeout": 5, "ip": str(NODE)}
+    if cmd == "peerBroadcast":
+        params = {"message": "q", "timeout": 5, "broadcast": False}
+    results = []
+    net.client(0, site).call(cmd, params).addCallback(results.append)
+    net.advance(0.5)
+    assert len(one.requests) == before
+    # And who asked hears at once that nobody answers.
+    assert results == ([{"error": "no-peer: Connection error"}] if cmd == "peerSend" else [[]])
+
+
 def test_a_burst_reaches_a_node_with_the_plugin_whole_and_in_order(network, stranger):
     net = network(1)
     site = net.site()

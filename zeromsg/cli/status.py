@@ -112,7 +112,7 @@ def show_sites(sites: list[dict[str, Any]]) -> None:
                 str(site["title"]),
                 _state(site),
                 str(site["clients"]),
-                str(site["peers"]),
+                _peers(site),
                 str(site["queued"]),
             )
             for site in sites
@@ -124,6 +124,12 @@ def _state(site: dict[str, Any]) -> str:
     if site["problem"]:
         return str(site["problem"])
     return "complete" if site["complete"] else "being fetched"
+
+
+def _peers(site: dict[str, Any]) -> str:
+    """How many take part in the site; files come from those without messages, too."""
+    deaf = site["peers_without_messages"]
+    return f"{site['peers']} ({deaf} without messages)" if deaf else str(site["peers"])
 
 
 def _show_links(links: list[dict[str, Any]]) -> None:

@@ -20,6 +20,7 @@ from zeromsg.log import leveled
 from zeromsg.net.dialer import DIAL_ERRORS
 from zeromsg.net.peer_protocol import Limits, OwnAddress, PeerProtocol, TlsFailed, remote_of
 from zeromsg.net.socks import CONNECT_SECONDS as ONION_SECONDS
+from zeromsg.policy.addresses import is_private
 from zeromsg.policy.faces import CLEAR, Doors, is_pseudonym, make_pseudonym, speaks_of
 from zeromsg.policy.onion_dials import OnionDials
 from zeromsg.protocol.socks import SocksFailed
@@ -483,18 +484,26 @@ class Pool:
             return
         ours, theirs = (link, other) if link.dialled else (other, link)
         assert ours.theirs is not None
-        keep, spare = (ours, theirs) if self._peer_id > ours.theirs.peer_id else (theirs, ours)
+        if ours.extension and self._peer_id < ours.theirs.peer_id:
+            keep, spare = theirs, ours
+        else:
+            # ZeroNet nodes know no rule; they send over whichever is left.
+            keep, spare = ours, theirs
         self._by_key[key] = keep
         # Not at once: what either side asked on it before it knew is still answered.
         spare.retire(SPARE_SECONDS, "there is another connection to it")
 
     @staticmethod
     def _same_peer(link: PeerProtocol, other: PeerProtocol) -> bool:
-        """Whether both are the same zeromsg node, which follows the same rule as we."""
+        """Whether both lead to one node, and not to two behind one address."""
         first, second = link.theirs, other.theirs
-        if first is None or second is None or not first.peer_id:
+        if first is None or second is None or first.peer_id != second.peer_id:
             return False
-        return first.peer_id == second.peer_id and bool(first.extension and second.extension)
+        if bool(first.extension) != bool(second.extension):
+            return False
+        # ZeroNet nodes do not tell their own network who they are.
+        unnamed = not first.extension and is_private(link.identity)
+        return bool(first.peer_id) or unnamed
 
     def link_lost(self, link: PeerProtocol, opened: bool) -> None:
         self._all.pop(link, None)

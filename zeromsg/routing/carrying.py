@@ -216,7 +216,7 @@ class Carrying:
                 link.respond(req_id, body)
 
         waiting = self._deadlines.add(ANSWER_SECONDS, lambda: respond({"ok": THANKS}))
-        sent = self._site_peers.speaking.send(target, PEER_SEND, pack(params))
+        sent = self._site_peers.send(passed.site, target, PEER_SEND, pack(params))
         sent.addCallbacks(
             lambda answer: respond(_said(answer)),
             lambda failure: respond(_unreachable(failure)),

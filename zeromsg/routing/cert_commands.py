@@ -157,7 +157,7 @@ class CertCommands:
         ]
         if found is None or not clients:
             return
-        peers = len(self._site_peers.members(site))
+        peers = len(self._site_peers.participants(site))
         info = site_info(found, user, peers, self._permissions.of(site))
         head = event_head(SET_SITE_INFO, dump_compact({**info, "event": ["cert_changed", domain]}))
         for client in clients:

@@ -27,6 +27,7 @@ from zeromsg.policy.asking import Asking, Question
 from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.peer_book import PeerBook
 from zeromsg.wire.names import GET_PIECEFIELDS, PEX, UNKNOWN_COMMAND
+from zeromsg.wire.values import PeerAddress
 
 INTRODUCTION_SECONDS = 20 * 60.0
 
@@ -90,6 +91,10 @@ class Introducing:
 
     def __contains__(self, link: IPeerLink) -> bool:
         return link in self._links
+
+    def of_node(self, node: PeerAddress) -> list[IPeerLink]:
+        """Open links to a node; there may be two for a moment."""
+        return [link for link in self._links if link.declared == node]
 
     def opened(self, link: IPeerLink) -> None:
         met = self._links[link] = _Met()

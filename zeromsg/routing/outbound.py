@@ -125,10 +125,10 @@ class Outbound:
         self._replies.expect(finished.hash, names, replied)
         packed = pack(finished.envelope.to_wire())
         for link in links:
-            self._put(link, packed, failed)
+            self._put(draft.site, link, packed, failed)
         for address in further:
             dialled = self._relay.dial(address, draft.site)
-            dialled.addCallback(lambda link: self._put(link, packed, failed))
+            dialled.addCallback(lambda link: self._put(draft.site, link, packed, failed))
             dialled.addErrback(_not_reached, failed, str(address))
         all_in.addTimeout(timeout, self._clock, onTimeoutCancel=lambda result, seconds: None)
         try:
@@ -137,7 +137,9 @@ class Outbound:
             self._replies.forget(finished.hash)
         return gathered.result(f"timeout: no reply within {timeout:g} seconds")
 
-    def _put(self, link: IPeerLink, packed: bytes, failed: Callable[[str, str], None]) -> None:
+    def _put(
+        self, site: str, link: IPeerLink, packed: bytes, failed: Callable[[str, str], None]
+    ) -> None:
         """Send a question to one peer; `failed` hears when it does not take it."""
 
         def answered(answer: Answer) -> None:
@@ -145,7 +147,7 @@ class Outbound:
             if error is not None:
                 failed(link.name, f"denied: {str(error)[:500]}")
 
-        sent = self._site_peers.speaking.send(link, PEER_SEND, packed)
+        sent = self._site_peers.send(site, link, PEER_SEND, packed)
         sent.addCallback(answered)
         sent.addErrback(_not_reached, failed, link.name)
 
@@ -190,7 +192,7 @@ class Outbound:
     ) -> None:
         link = self._peers.named(ip, site)
         if link is not None:
-            self._put(link, pack(envelope.to_wire()), failed)
+            self._put(site, link, pack(envelope.to_wire()), failed)
             return
         reaching = Deferred.fromCoroutine(self._reach_far(site, ip, envelope, failed))
         reaching.addErrback(_not_found, failed, ip)
@@ -202,7 +204,7 @@ class Outbound:
 
         async def dial() -> None:
             link = await self._peers.link_to(_parse_peer(ip), site)
-            self._put(link, pack(envelope.to_wire()), failed)
+            self._put(site, link, pack(envelope.to_wire()), failed)
 
         async def carry() -> None:
             await self._carrying.carry(
@@ -227,7 +229,7 @@ class Outbound:
                 if link is None:
                     link = await self._peers.link_to(_parse_peer(ip), draft.site)
                 packed = pack(finished.envelope.to_wire())
-                answer = await self._site_peers.speaking.send(link, PEER_SEND, packed)
+                answer = await self._site_peers.send(draft.site, link, PEER_SEND, packed)
             except Unreachable:
                 raise ClientError("no-peer", f"Could not find peer {ip}") from None
             if "error" in answer:

@@ -168,7 +168,7 @@ class PermissionCommands:
             address: site_info(
                 held(self._sites, address),
                 context.user,
-                len(self._site_peers.members(address)),
+                len(self._site_peers.participants(address)),
                 self._permissions.of(address),
             )
             for address in merged

@@ -61,7 +61,7 @@ class Relay:
         if not links:
             return 0
         packed = pack(envelope.to_wire())
-        return sum(self._send(link, packed) for link in links)
+        return sum(self._send(site, link, packed) for link in links)
 
     def pass_on(
         self,
@@ -97,7 +97,8 @@ class Relay:
 
         passed.answered = answered
         passed.waiting.add(first)
-        self._send(first, pack({**envelope.to_wire(), WANT_VERDICT: True}), passed)
+        probe = pack({**envelope.to_wire(), WANT_VERDICT: True})
+        self._send(passed.site, first, probe, passed)
         relayed(envelope, 1)
 
     def _wanting(self, passed: Passed, holders: Collection[IPeerLink]) -> list[IPeerLink]:
@@ -119,7 +120,7 @@ class Relay:
             for link in links:
                 if link.extension:
                     passed.waiting.add(link)
-                self._send(link, packed, passed)
+                self._send(passed.site, link, packed, passed)
             relayed(envelope, len(links))
 
     def reach_further(self, site: str, envelope: Envelope, count: int) -> None:
@@ -127,7 +128,10 @@ class Relay:
         packed = pack(envelope.to_wire())
         for address in self.unconnected(site, count):
             dialled = self.dial(address, site)
-            dialled.addCallbacks(self._send, _unreachable, callbackArgs=(packed,))
+            dialled.addCallbacks(self._dialled, _unreachable, callbackArgs=(site, packed))
+
+    def _dialled(self, link: IPeerLink, site: str, packed: bytes) -> None:
+        self._send(site, link, packed)
 
     def unconnected(self, site: str, count: int) -> list[PeerAddress]:
         """At most `count` known peers of the site to dial for a message of our own."""
@@ -138,19 +142,30 @@ class Relay:
         return self._keeping.dial(address, site)
 
     def _send(
-        self, link: IPeerLink, packed: bytes, passed: Passed | None = None, tries: int = _TRIES
+        self,
+        site: str,
+        link: IPeerLink,
+        packed: bytes,
+        passed: Passed | None = None,
+        tries: int = _TRIES,
     ) -> bool:
         """Whether it is on its way. passed: what it is, unless it is our own."""
-        answered: Deferred[Answer] = self._site_peers.speaking.send(link, PEER_BROADCAST, packed)
+        answered: Deferred[Answer] = self._site_peers.send(site, link, PEER_BROADCAST, packed)
         # It has failed already where too much is under way.
         taken = not answered.called
         answered.addCallbacks(
-            self._answered, _unreachable, callbackArgs=(link, packed, passed, tries - 1)
+            self._answered, _unreachable, callbackArgs=(site, link, packed, passed, tries - 1)
         )
         return taken
 
     def _answered(
-        self, answer: Answer, link: IPeerLink, packed: bytes, passed: Passed | None, tries: int
+        self,
+        answer: Answer,
+        site: str,
+        link: IPeerLink,
+        packed: bytes,
+        passed: Passed | None,
+        tries: int,
     ) -> None:
         # Its verdicts came before this answer; so now we know whether to send it again.
         if (
@@ -158,7 +173,7 @@ class Relay:
             and answer.get("warning") == UNHEARD
             and (passed is None or self._blame.wanted_by(passed, link))
         ):
-            self._send(link, packed, passed, tries)
+            self._send(site, link, packed, passed, tries)
 
 
 def _unreachable(failure: Failure) -> None:

@@ -75,7 +75,7 @@ class SiteCommands:
         return info
 
     def _info(self, address: str, context: Context) -> dict[str, Any]:
-        peers = len(self._site_peers.members(address))
+        peers = len(self._site_peers.participants(address))
         site = held(self._sites, address)
         return site_info(site, context.user, peers, self._permissions.of(address))
 

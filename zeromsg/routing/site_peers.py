@@ -9,16 +9,18 @@ import random
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from zeromsg.errors import TheirMistake
-from zeromsg.interfaces import IPeerLink, ISites
+from zeromsg.interfaces import Answer, IPeerLink, ISites
 from zeromsg.policy.addresses import is_private
 from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.peer_book import PeerBook, Source
 from zeromsg.policy.rate import Buckets
 from zeromsg.routing.introducing import Introducing
 from zeromsg.routing.neighbours import Neighbours
+from zeromsg.routing.pacing import Pacing
 from zeromsg.routing.speaking import Speaking
 from zeromsg.wire.names import CARRIES, CARRY
 from zeromsg.wire.peer_messages import octets, text
@@ -85,6 +87,7 @@ class SitePeers:
         self._named = Buckets(PEX_BURST, PEX_PER_SECOND)
         self._answered = Buckets(ANSWER_BURST, ANSWERS_PER_SECOND)
         self._watchers: list[Callable[[str], None]] = []
+        self._pacing = Pacing(speaking, self._least_seconds, clock)
         self.introducing = Introducing(
             sites=sites,
             book=book,
@@ -100,6 +103,7 @@ class SitePeers:
 
     def stop(self) -> None:
         self.introducing.stop()
+        self._pacing.stop()
 
     def watch(self, joined: Callable[[str], None]) -> None:
         """Be told of each site that some further peer turns out to take part in."""
@@ -118,6 +122,10 @@ class SitePeers:
     def participants(self, site: str) -> list[IPeerLink]:
         """Links of all peers that take part in the site, those without messages too."""
         return list(self._members.get(site, ()))
+
+    def deaf_count(self, site: str) -> int:
+        """How many peers that take part in the site do not know peer messages."""
+        return len(self.participants(site)) - len(self.members(site))
 
     def takes_part(self, site: str, link: IPeerLink) -> bool:
         return link in self._members.get(site, ())
@@ -158,9 +166,12 @@ class SitePeers:
         self.neighbours.closed(link)
         self.introducing.closed(link)
         now = self._wall()
+        heirs = self.introducing.of_node(link.declared)
         for site, members in self._members.items():
             if link in members:
                 del members[link]
+                for heir in heirs:
+                    self.introducing.meant_for(site, heir)
                 if link.address is not None:
                     self.book.seen(site, link.address, now)
 
@@ -298,6 +309,18 @@ class SitePeers:
             and (private or not is_private(address.host))
             and address != asker.address
         }
+
+    def send(self, site: str, link: IPeerLink, cmd: str, packed: bytes) -> Deferred[Answer]:
+        """Send a peer message of a site, as fast as the peer takes them.
+
+        Fails with Unreachable, also where the peer does not know peer messages.
+        """
+        return self._pacing.send(site, link, cmd, packed)
+
+    def _least_seconds(self, site: str) -> float:
+        held = self._sites.get(site)
+        rules = held.rules if held is not None else None
+        return rules.freq_limit or 0.0 if rules is not None else 0.0
 
     def understands(self, link: IPeerLink) -> None:
         """The peer sent a peer message itself."""

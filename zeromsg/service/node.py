@@ -575,7 +575,7 @@ class Node:
         ]
         if site is None or not clients:
             return
-        peers = len(self.site_peers.members(address))
+        peers = len(self.site_peers.participants(address))
         for client in clients:
             user = self.users.get(client.user)
             if user is not None:
@@ -775,7 +775,8 @@ class Node:
                     "takes_messages": site.rules is not None,
                     "problem": site.rules_problem,
                     "clients": self.delivery.count(site.address),
-                    "peers": len(self.site_peers.members(site.address)),
+                    "peers": len(self.site_peers.participants(site.address)),
+                    "peers_without_messages": self.site_peers.deaf_count(site.address),
                     "queued": len(self._state(site.address).queue),
                 }
                 for site in self.sites.all()

@@ -1,0 +1,23 @@
+"""`zeromsg status`: how the table of sites reads."""
+
+import pytest
+
+from zeromsg.cli.status import show_sites
+
+SITE = {
+    "address": "1HeLLo4uzjaLetFx6NH3PMwFP3qbRbTf3D",
+    "title": "Chat",
+    "problem": "",
+    "complete": True,
+    "clients": 2,
+    "peers": 3,
+    "peers_without_messages": 0,
+    "queued": 0,
+}
+
+
+@pytest.mark.parametrize(("deaf", "text"), [(0, "3 "), (1, "3 (1 without messages)")])
+def test_peers_without_messages_are_named_as_such(capsys, deaf, text):
+    show_sites([{**SITE, "peers_without_messages": deaf}])
+    out = capsys.readouterr().out
+    assert text in out and ("without" in out) is bool(deaf)
