@@ -984,6 +984,12 @@ class RuledSite:
     def missing_contents(self):
         return ()
 
+    def version(self, inner_path):
+        return None
+
+    def modified_since(self, since):
+        return {}
+
     def reload_if_changed(self):
         return False
 
