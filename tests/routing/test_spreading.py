@@ -47,6 +47,19 @@ def telling(net):
     return told
 
 
+def holding(net, site):
+    """A ZeroNet node that holds the site as it is now, and takes nothing else."""
+    said = {"content.json": version(net, 0, site)}
+
+    def respond(cmd, params):
+        if cmd == "listModified":
+            return {"modified_files": {n: at for n, at in said.items() if at > params["since"]}}
+        return {"peers": []} if cmd == "pex" else {"ok": "thx"}
+
+    respond.said = said
+    return respond
+
+
 def joined(net, site, numbers):
     for number in numbers:
         net.join(number, site)
@@ -104,7 +117,8 @@ def test_everybody_in_a_crowd_hears_of_it_once_from_each(network, names):
 def test_not_all_are_told_at_once(network, stranger):
     net = network(1)
     site = net.site(OLD)
-    peers = [stranger(net, host=f"203.0.{number}.9") for number in range(20)]
+    holder = holding(net, site)
+    peers = [stranger(net, host=f"203.0.{number}.9", respond=holder) for number in range(20)]
     net.advance(10)
     change(net, site, a_txt="x")
     while not (told := sum(len(peer.asked("update")) for peer in peers)):
@@ -112,6 +126,22 @@ def test_not_all_are_told_at_once(network, stranger):
     assert told == spreading.OWN_AT_ONCE
     net.advance(40)
     assert [len(peer.asked("update")) for peer in peers] == [1] * 20
+
+
+def test_who_heard_of_it_from_another_is_asked_first_and_not_told(network, stranger):
+    """To tell a ZeroNet node what it has costs a point there."""
+    net = network(1)
+    site = net.site(OLD)
+    holder = holding(net, site)
+    peers = [stranger(net, host=f"203.0.{number}.9", respond=holder) for number in range(20)]
+    net.advance(10)
+    change(net, site, a_txt="x")
+    while not (told := sum(len(peer.asked("update")) for peer in peers)):
+        net.advance(0.1)
+    assert told == spreading.OWN_AT_ONCE
+    holder.said["content.json"] = version(net, 0, site)
+    net.advance(40)
+    assert sum(len(peer.asked("update")) for peer in peers) == told
 
 
 def test_what_is_told_is_what_zeronet_understands(network, stranger):
@@ -138,7 +168,7 @@ def test_a_zeronet_node_is_told_of_a_file_once_in_twenty_seconds_and_of_the_newe
 ):
     net = network(1)
     site = net.site(OLD)
-    one = stranger(net)
+    one = stranger(net, respond=holding(net, site))
     net.advance(10)
     for number in range(5):
         change(net, site, a_txt=str(number))
@@ -154,8 +184,8 @@ def test_a_zeronet_node_is_told_of_a_file_once_in_twenty_seconds_and_of_the_newe
 def test_who_named_the_version_is_not_told_of_it(network, stranger):
     net = network(1)
     site = net.site(OLD)
-    one = stranger(net, host="203.0.113.1")
-    other = stranger(net, host="203.0.113.2")
+    one = stranger(net, host="203.0.113.1", respond=holding(net, site))
+    other = stranger(net, host="203.0.113.2", respond=holding(net, site))
     net.advance(10)
     change(net, site, a_txt="x")
     modified = int(net.wall())

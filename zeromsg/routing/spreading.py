@@ -4,8 +4,9 @@ A few are told at once and the others in waves, each once for each version, and
 never those that are known to have it: who told us, who named it in a
 `listModified`, who fetched it from us and said thanks. Whoever takes it tells
 its own peers, when it has the files. A ZeroNet node charges a point for what it
-has already, and answers a second `update` of a file within fifteen seconds
-late or never. Source: ZeroNet peer protocol, sections 7, 8 and 16.
+has already, so it is asked first where another may have told it; and it answers
+a second `update` of a file within fifteen seconds late or never. Source: ZeroNet
+peer protocol, sections 7, 8 and 16.
 """
 
 import random
@@ -16,11 +17,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from zeromsg.errors import FileMissing, Unreachable
+from zeromsg.errors import ContentRefused, FileMissing, Unreachable
 from zeromsg.interfaces import Answer, IPeerLink, ISite, ISites
-from zeromsg.policy.versions import Versions
+from zeromsg.policy.versions import Versions, parse_modified
 from zeromsg.routing.site_peers import SitePeers
-from zeromsg.wire.names import UPDATE
+from zeromsg.wire.names import LIST_MODIFIED, UPDATE
 from zeromsg.wire.packing import pack
 
 OWN_AT_ONCE = 5
@@ -103,14 +104,17 @@ class Spreading:
             self.publish(site, inner_path)
 
     def publish(self, site: str, inner_path: str) -> None:
-        """Tell all peers of the site that may not have this version."""
+        """Tell all peers of the site that may not have this version.
+
+        Of a site that is ours nobody has it yet, at first.
+        """
         held = self._sites.get(site)
         if held is None:
             return
         job = self._job(site, inner_path)
         job.todo = self._site_peers.participants(site)
         self._rng.shuffle(job.todo)
-        self._run(job, held, OWN_AT_ONCE if held.own else AT_ONCE)
+        self._run(job, held, OWN_AT_ONCE if held.own else AT_ONCE, careful=not held.own)
 
     def tell(self, link: IPeerLink, site: str, inner_path: str) -> None:
         """Tell one peer, which was found to have an older version."""
@@ -119,7 +123,7 @@ class Spreading:
         if held is not None and link not in job.todo:
             job.todo.append(link)
             if job.timer is None:
-                self._run(job, held, AT_ONCE)
+                self._run(job, held, AT_ONCE, careful=False)
 
     def _job(self, site: str, inner_path: str) -> _Job:
         job = self._jobs.get((site, inner_path))
@@ -133,10 +137,13 @@ class Spreading:
         job.timer = None
         held = self._sites.get(job.site)
         if held is not None:
-            self._run(job, held, WAVE)
+            self._run(job, held, WAVE, careful=True)
 
-    def _run(self, job: _Job, held: ISite, count: int) -> None:
-        """Tell `count` of those who are left, and see to it that the others have their turn."""
+    def _run(self, job: _Job, held: ISite, count: int, careful: bool) -> None:
+        """Tell `count` of those who are left, and see to it that the others have their turn.
+
+        careful: others may have told them already, so ask ZeroNet nodes first.
+        """
         _cancel(job)
         version, now = held.version(job.inner_path), self._clock.seconds()
         waiting: list[IPeerLink] = []
@@ -153,8 +160,14 @@ class Spreading:
                     chosen.append(link)
                 else:
                     waiting.append(link)
-            if chosen:
-                self._send(chosen, held, job.inner_path, version)
+            for link in chosen:
+                self._remember(link, job, version)
+            asked = [link for link in chosen if careful and not link.extension]
+            for link in asked:
+                self._ask_first(link, held, job.inner_path, version)
+            at_once = [link for link in chosen if link not in asked]
+            if at_once:
+                self._send(at_once, held, job.inner_path, version)
         job.todo = [*waiting, *(link for link, _ in later)]
         if waiting:
             wait = WAVE_SECONDS * (0.5 + self._rng.random())
@@ -183,6 +196,33 @@ class Spreading:
         # What is as good as nothing might be too little for the clock to notice.
         return pause if pause > _TICK_SECONDS else 0.0
 
+    def _remember(self, link: IPeerLink, job: _Job, version: float) -> None:
+        told = self._told.setdefault(link, OrderedDict())
+        told[job.site, job.inner_path] = (self._clock.seconds(), version)
+        told.move_to_end((job.site, job.inner_path))
+        if len(told) > TOLD_LIMIT:
+            told.popitem(last=False)
+
+    def _ask_first(self, link: IPeerLink, held: ISite, inner_path: str, version: float) -> None:
+        """Tell a ZeroNet node, unless it has the file: to ask it costs nothing."""
+        asked = link.ask(LIST_MODIFIED, {"site": held.address, "since": version - 1})
+        asked.addCallback(self._said, link, held, inner_path, version)
+        asked.addErrback(_unreachable)
+
+    def _said(
+        self, answer: Answer, link: IPeerLink, held: ISite, inner_path: str, version: float
+    ) -> None:
+        try:
+            said = parse_modified(answer)
+        except ContentRefused:
+            said = None
+        if said is None or held.version(inner_path) != version:
+            return  # it does not hold the site any more; or a newer version is told by itself
+        has = said.get(inner_path)
+        self._versions.learn(link, held.address, inner_path, has)
+        if has is None or has < version:
+            self._send([link], held, inner_path, version)
+
     def _send(self, links: list[IPeerLink], held: ISite, inner_path: str, version: float) -> None:
         try:
             body, size = held.read(inner_path, 0, BODY_LIMIT)
@@ -197,11 +237,6 @@ class Spreading:
         }
         packed = pack(params)
         for link in links:
-            told = self._told.setdefault(link, OrderedDict())
-            told[held.address, inner_path] = (self._clock.seconds(), version)
-            told.move_to_end((held.address, inner_path))
-            if len(told) > TOLD_LIMIT:
-                told.popitem(last=False)
             sent: Deferred[Answer] = link.ask_packed(UPDATE, packed, ANSWER_SECONDS)
             sent.addCallbacks(
                 self._answered, _unreachable, (link, held.address, inner_path, version)
