@@ -194,7 +194,13 @@ class ISite(Protocol):
         """Whether it is served from a directory of the operator."""
 
     def read(self, inner_path: str, location: int, length: int) -> tuple[bytes, int]:
-        """Part of a file and the file's whole size. Raises FileMissing."""
+        """Part of a file and the file's whole size. Raises FileMissing.
+
+        Files of an earlier version serve on until those of the new one are here.
+        """
+
+    def is_current(self, inner_path: str) -> bool:
+        """Whether a file is there as the version that is held lists it."""
 
     def open(self, inner_path: str) -> tuple[BinaryIO, int, str]:
         """A file, its size, and a mark that another content has not. Raises FileMissing."""
@@ -214,6 +220,15 @@ class ISite(Protocol):
 
     def modified_since(self, since: float) -> Mapping[str, float]:
         """content.json files newer than a time."""
+
+    def version(self, inner_path: str) -> float | None:
+        """`modified` of a content.json that is held."""
+
+    def expects(self, inner_path: str) -> bool:
+        """Whether it is a place for a content.json that this site may have."""
+
+    def listed_in(self, inner_path: str) -> str:
+        """The content.json that vouches for a required file; KeyError where none does."""
 
     def store_content(self, inner_path: str, data: bytes) -> None:
         """Verify and keep a content.json. Raises ContentRefused."""

@@ -302,6 +302,21 @@ def _rules_for(site: str, inner_path: str, content: _Map, held: Mapping[str, _Ma
     raise _refusal(f"no content.json that is held speaks of {inner_path}")
 
 
+def is_governed(inner_path: str, held: Mapping[str, _Map]) -> bool:
+    """Whether some content.json that is held speaks of a content.json at this place."""
+    if not is_safe_path(inner_path) or inner_path.rpartition("/")[2] != ROOT:
+        return False
+    for folder in _folders_above(inner_path):
+        above = held.get(folder + ROOT, {})
+        relative = inner_path.removeprefix(folder)
+        includes = above.get("includes")
+        if isinstance(includes, dict) and relative in includes:
+            return True
+        if "user_contents" in above:
+            return relative.count("/") == 1
+    return inner_path == ROOT
+
+
 def _folders_above(inner_path: str) -> Iterator[str]:
     folder = _folder(inner_path)
     while folder:

@@ -33,6 +33,7 @@ from zeromsg.policy.seen import LIFETIME, Seen
 from zeromsg.policy.shedding import PAUSE_SECONDS, Shedding
 from zeromsg.policy.signers import Signers
 from zeromsg.policy.site_state import SiteState
+from zeromsg.policy.versions import Versions
 from zeromsg.routing.blame import Blame
 from zeromsg.routing.carrying import Carrying
 from zeromsg.routing.cert_commands import CertCommands
@@ -63,6 +64,8 @@ from zeromsg.routing.site_commands import SiteCommands
 from zeromsg.routing.site_files import SiteFiles
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.routing.speaking import Speaking
+from zeromsg.routing.spreading import Spreading
+from zeromsg.routing.updating import Updating
 from zeromsg.service import peer_memory
 from zeromsg.service.config import Settings
 from zeromsg.service.discovery import Discovery, Outside
@@ -71,7 +74,7 @@ from zeromsg.store.sites import SIZE_LIMIT, Sites
 from zeromsg.store.users import Users
 from zeromsg.wire.client_messages import event_head
 from zeromsg.wire.json_text import dump_compact
-from zeromsg.wire.names import CARRY, PEER_ID_PREFIX, SET_SITE_INFO, TLS_RSA
+from zeromsg.wire.names import CARRY, CONTENT_JSON, PEER_ID_PREFIX, SET_SITE_INFO, TLS_RSA
 from zeromsg.wire.peer_messages import Handshake
 from zeromsg.wire.values import PeerAddress
 
@@ -186,8 +189,29 @@ class Node:
             wall=edges.wall,
             banned=self._was_banned,
         )
+        versions: Versions[IPeerLink] = Versions()
+        self.spreading = Spreading(self.sites, self.site_peers, versions, edges.clock, edges.rng)
         self.joining = Joining(
-            self.sites, self.site_peers, edges.clock, self.blame.charge, self._site_changed
+            self.sites,
+            self.site_peers,
+            versions,
+            edges.clock,
+            charge=self.blame.charge,
+            changed=self._site_changed,
+            completed=self.spreading.completed,
+        )
+        self.updating = Updating(
+            sites=self.sites,
+            site_peers=self.site_peers,
+            versions=versions,
+            joining=self.joining,
+            spreading=self.spreading,
+            deadlines=self._deadlines,
+            clock=edges.clock,
+            wall=edges.wall,
+            rng=edges.rng,
+            charge=self.blame.charge,
+            changed=self._site_changed,
         )
         self.files = SiteFiles(self.sites, self.joining, edges.clock)
         self.on_left: Callable[[str], None] = lambda address: None
@@ -298,7 +322,7 @@ class Node:
             carrying=carrying,
             tracker=self.discovery.server,
             check_port=self._check_port,
-            changed=self._site_changed,
+            updating=self.updating,
         )
         drafts = Drafts(
             sites=self.sites,
@@ -464,6 +488,7 @@ class Node:
         self.discovery.start(self.requests)
         self.port_check.start()
         self.joining.start()
+        self.updating.start()
         self._saving.start(SAVE_SECONDS, now=False)
         self._reloading.start(RELOAD_SECONDS, now=False)
 
@@ -480,6 +505,7 @@ class Node:
             if loop.running:
                 loop.stop()
         self.files.stop()
+        self.updating.stop()
         self.joining.stop()
         self.port_check.stop()
         self.discovery.stop()
@@ -514,8 +540,11 @@ class Node:
 
     def _reload(self) -> None:
         for site in self.sites.all():
+            before = site.version(CONTENT_JSON) or 0.0
             if site.reload_if_changed():
                 self._site_changed(site.address)
+                for inner_path in site.modified_since(before):
+                    self.spreading.publish(site.address, inner_path)
 
     # Between the parts.
 

@@ -5,6 +5,7 @@ stranger leaves the directory. A file is verified in memory, then moved into
 place whole; a refusal leaves what was there.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from zeromsg.policy.site_content import (
     content_rules,
     file_digest,
     file_entries,
+    is_governed,
     is_safe_path,
     optional_entries,
     parse_content,
@@ -67,6 +69,8 @@ class Site:
         self._held: dict[str, dict[str, Any]] = {}
         self._entries: dict[str, FileEntry] = {}
         self._optional: dict[str, FileEntry] = {}
+        # Which content.json lists each of them.
+        self._listed: dict[str, str] = {}
         # What each file on disk was verified to be.
         self._verified: dict[str, str] = {}
         self._stamp: tuple[int, int] | None = None
@@ -137,7 +141,20 @@ class Site:
             file = self.path / inner_path
             if file.is_file():
                 held[inner_path] = self._accepted_before(inner_path, file.read_bytes(), held)
+        if not self.own:
+            self._load_users(held)
         self._take(held)
+
+    def _load_users(self, held: dict[str, dict[str, Any]]) -> None:
+        """Files of users that were fetched; who may write no more is left out."""
+        for above in [path for path, content in held.items() if "user_contents" in content]:
+            folder = self.path / above.removesuffix(ROOT)
+            for file in sorted(folder.glob(f"*/{ROOT}"))[:CONTENTS_LIMIT]:
+                inner_path = file.relative_to(self.path).as_posix()
+                if inner_path in held or len(held) >= CONTENTS_LIMIT:
+                    continue
+                with contextlib.suppress(ContentRefused):
+                    held[inner_path] = self._accepted_before(inner_path, file.read_bytes(), held)
 
     def _accepted_before(
         self, inner_path: str, data: bytes, held: Mapping[str, Mapping[str, Any]]
@@ -174,11 +191,11 @@ class Site:
 
     def _take(self, held: dict[str, dict[str, Any]]) -> None:
         """Make these content.json files the ones that count, if their files fit."""
-        entries = {
-            entry.inner_path: entry
-            for inner_path, content in held.items()
-            for entry in file_entries(inner_path, content)
-        }
+        entries, listed = {}, {}
+        for inner_path, content in held.items():
+            for entry in file_entries(inner_path, content):
+                entries[entry.inner_path] = entry
+                listed[entry.inner_path] = inner_path
         size = sum(entry.size for entry in entries.values())
         if size > self.size_limit:
             raise ContentRefused(f"its files have {size} bytes, over {self.size_limit}", 0)
@@ -188,7 +205,8 @@ class Site:
             for entry in optional_entries(inner_path, content)
             if entry.inner_path not in entries
         }
-        self._held, self._entries, self._optional = held, entries, optional
+        self._held, self._entries = held, entries
+        self._optional, self._listed = optional, listed
 
     def _verify_on_disk(self, entry: FileEntry) -> None:
         file = self.path / entry.inner_path
@@ -289,12 +307,27 @@ class Site:
     def is_optional(self, inner_path: str) -> bool:
         return inner_path in self._optional
 
+    def is_current(self, inner_path: str) -> bool:
+        return inner_path in self._held or self._is_here(inner_path)
+
     def modified_since(self, since: float) -> Mapping[str, float]:
         return {
             inner_path: content["modified"]
             for inner_path, content in self._held.items()
             if content["modified"] > since
         }
+
+    def version(self, inner_path: str) -> float | None:
+        content = self._held.get(inner_path)
+        return content["modified"] if content is not None else None
+
+    def expects(self, inner_path: str) -> bool:
+        if inner_path in self._held:
+            return True
+        return len(self._held) < CONTENTS_LIMIT and is_governed(inner_path, self._held)
+
+    def listed_in(self, inner_path: str) -> str:
+        return self._listed[inner_path]
 
     def files(self) -> Sequence[str]:
         return sorted([*self._held, *self._verified])
@@ -318,12 +351,14 @@ class Site:
         content = verify_content(
             self.address, inner_path, data, self._held, self._wall(), self.size_limit
         )
-        before = (self._held, self._entries, self._optional)
+        if inner_path not in self._held and len(self._held) >= CONTENTS_LIMIT:
+            raise ContentRefused(f"the site has {CONTENTS_LIMIT} content.json files already", 0)
+        before = (self._held, self._entries, self._optional, self._listed)
         self._take({**self._held, inner_path: content})
         try:
             self._write(inner_path, data)
         except ContentRefused:
-            self._held, self._entries, self._optional = before
+            self._held, self._entries, self._optional, self._listed = before
             raise
         if inner_path == ROOT:
             self._stamp = self._root_stamp()
