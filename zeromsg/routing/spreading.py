@@ -212,13 +212,12 @@ class Spreading:
     def _said(
         self, answer: Answer, link: IPeerLink, held: ISite, inner_path: str, version: float
     ) -> None:
-        try:
-            said = parse_modified(answer)
-        except ContentRefused:
-            said = None
-        if said is None or held.version(inner_path) != version:
+        if "error" in answer or held.version(inner_path) != version:
             return  # it does not hold the site any more; or a newer version is told by itself
-        has = said.get(inner_path)
+        try:
+            has = (parse_modified(answer) or {}).get(inner_path)
+        except ContentRefused:
+            return
         self._versions.learn(link, held.address, inner_path, has)
         if has is None or has < version:
             self._send([link], held, inner_path, version)
