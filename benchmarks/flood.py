@@ -1,8 +1,10 @@
 """How long honest messages take while a stranger floods the node that receives them.
 
-Calm first, then floods of duplicates, oversize messages, bad filters and bad
-signatures at ten times the honest rate, in one run. A sender that is banned
-comes again from another address, so the flood does not end.
+Calm first, then floods of duplicates, oversize messages, bad filters, bad
+signatures, and of what costs a ZeroNet node nothing (a breach of the schema), at
+ten times the honest rate, in one run. A sender that is banned comes again from
+another address, so the flood does not end; one that is not read from waits, and
+after five seconds comes again, too.
 """
 
 import argparse
@@ -31,6 +33,7 @@ KINDS = {
     "oversize": "size",
     "bad filter": "filter",
     "bad signature": "signature",
+    "bad schema": "schema",
 }
 """Kinds, and the check that refuses each; duplicates are counted apart."""
 
@@ -48,6 +51,8 @@ def bad_messages(kind: str, site: str) -> list[dict[str, Any]]:
             params["raw"] = params["raw"].replace('"text": "', '"text": "' + "x" * 2000)
         elif kind == "bad filter":
             params["raw"] = params["raw"].replace('"text": "', '"never": "')
+        elif kind == "bad schema":
+            params["raw"] = params["raw"].replace('"text": "', '"extra": 1, "text": "')
         elif kind == "bad signature":
             params["signature"] = other["signature"]
     return made
@@ -55,14 +60,14 @@ def bad_messages(kind: str, site: str) -> list[dict[str, Any]]:
 
 def flood(kind: str, site: str, target: tuple[str, int], rate: float, sent: Any) -> None:
     """Send for ever, at a rate, from a new address whenever the connection is cut."""
-    requests = [
-        pack({"cmd": "peerBroadcast", "req_id": number, "params": params})
-        for number, params in enumerate(bad_messages(kind, site), 1)
-    ]
-    chunks = itertools.cycle(
-        b"".join(itertools.islice(itertools.cycle(requests), at, at + CHUNK))
-        for at in range(0, max(len(requests), CHUNK), CHUNK)
+    made = bad_messages(kind, site)
+    # Other nonces make other messages of the same ones, so that none is a duplicate.
+    nonces = itertools.repeat("1") if kind == "duplicates" else map(str, itertools.count())
+    requests = (
+        pack({"cmd": "peerBroadcast", "req_id": 1, "params": {**params, "nonce": nonce}})
+        for params, nonce in zip(itertools.cycle(made), nonces, strict=False)
     )
+    chunks = (b"".join(itertools.islice(requests, CHUNK)) for _ in itertools.count())
     due = time.perf_counter()
     for number in itertools.count():
         source = f"127.{9 + number // 60000}.{number // 250 % 240}.{number % 250 + 1}"
@@ -107,7 +112,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "site").mkdir()
-        rules = {"filter": '.*"text"', "size_limit": 1000, "valid_timeout": 0}
+        rules = {
+            "filter": '.*"text"',
+            "size_limit": 1000,
+            "schema": {"properties": {"extra": False}},
+            "valid_timeout": 0,
+        }
         (folder / "site" / "p2p.json").write_text(json.dumps(rules))
         site = new_site(folder / "site", "benchmark", os.urandom, time.time).address
         sites = {site: folder / "site"}
