@@ -199,9 +199,6 @@ class ISite(Protocol):
         Files of an earlier version serve on until those of the new one are here.
         """
 
-    def is_current(self, inner_path: str) -> bool:
-        """Whether a file is there as the version that is held lists it."""
-
     def open(self, inner_path: str) -> tuple[BinaryIO, int, str]:
         """A file, its size, and a mark that another content has not. Raises FileMissing."""
 

@@ -374,7 +374,7 @@ def test_the_link_that_is_left_is_found_by_name(world):
 def foreign(pool, **changes):
     """Let a pool pose as a ZeroNet node."""
     ours = pool._ours
-    pool._ours = lambda remote: attrs.evolve(ours(remote), extension=0, **changes)
+    pool._ours = lambda *asked: attrs.evolve(ours(*asked), extension=0, **changes)
     # It follows no rule of ours: what it has it keeps.
     pool._same_peer = lambda link, other: False
     return pool

@@ -150,7 +150,6 @@ def test_a_new_version_of_an_optional_file_is_fetched_again(net):
     data = content_bytes(sign_content(content, net.site_key(site)))
     (folder / "content.json").write_bytes(data)
     net.advance(5)
-    net.nodes[1].node.sites.get(site).store_content("content.json", data)
     answered = results(reader.call("fileGet", ["film.bin"]))
     net.advance(2)
     assert answered == ["second"]

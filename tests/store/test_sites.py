@@ -645,14 +645,14 @@ def test_the_number_of_contents_is_bounded(tmp_path, monkeypatch):
 
 def test_a_file_of_the_version_before_is_there_and_not_current(tmp_path):
     site = filled(tmp_path)
-    assert site.is_current("a.txt") and site.is_current("content.json")
+    assert site.holds("a.txt") and site.holds("content.json")
     site.store_content("content.json", content({"a.txt": b"HELLO"}, modified=NOW))
     assert site.version("content.json") == NOW
-    assert not site.is_current("a.txt")
+    assert not site.holds("a.txt")
     assert site.read("a.txt", 0, 9) == (b"hello", 5)
-    assert not site.is_current("p2p.json"), "it is listed no more"
-    assert not site.is_current("nothing")
+    assert not site.holds("p2p.json"), "it is listed no more"
+    assert not site.holds("nothing")
     with pytest.raises(KeyError):
         site.listed_in("p2p.json")
     site.store_file("a.txt", b"HELLO")
-    assert site.is_current("a.txt")
+    assert site.holds("a.txt")

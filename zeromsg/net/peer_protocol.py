@@ -241,9 +241,9 @@ class PeerProtocol(TwistedProtocol):
         self._transport.loseConnection()
         self._later(_FLUSH_SECONDS, self._transport.abortConnection)
 
-    def retire(self, seconds: float, reason: str) -> None:
-        """Close after a while."""
-        self._later(seconds, lambda: self.drop(reason))
+    def retire(self, seconds: float, reason: str, still: Callable[[], bool]) -> None:
+        """Close after a while, if that is still right then."""
+        self._later(seconds, lambda: self.drop(reason) if still() else None)
 
     # What the pool's clock asks.
 

@@ -491,7 +491,8 @@ class Pool:
             keep, spare = ours, theirs
         self._by_key[key] = keep
         # Not at once: what either side asked on it before it knew is still answered.
-        spare.retire(SPARE_SECONDS, "there is another connection to it")
+        # And the one that is kept may have been about to end.
+        spare.retire(SPARE_SECONDS, "there is another connection to it", lambda: keep.open)
 
     @staticmethod
     def _same_peer(link: PeerProtocol, other: PeerProtocol) -> bool:

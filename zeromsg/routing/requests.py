@@ -156,7 +156,7 @@ class Requests:
         length = READ_LIMIT if length is None else min(integer(length, "read_bytes"), READ_LIMIT)
         expected = params.get("file_size")
         try:
-            if not site.is_current(inner_path):
+            if not site.holds(inner_path):
                 # Pages are served the old file meanwhile; a peer would take it for a lie.
                 raise FileMissing("no such file")
             body, size = site.read(inner_path, location, length)

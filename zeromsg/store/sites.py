@@ -256,7 +256,7 @@ class Site:
         return rules
 
     def _is_here(self, inner_path: str) -> bool:
-        entry = self._entries.get(inner_path)
+        entry = self._entries.get(inner_path) or self._optional.get(inner_path)
         return entry is not None and self._verified.get(inner_path) == entry.sha512
 
     # For peers and clients.
@@ -295,10 +295,7 @@ class Site:
         return {**rules, "current_size": size}
 
     def holds(self, inner_path: str) -> bool:
-        if inner_path in self._held:
-            return True
-        entry = self._entries.get(inner_path) or self._optional.get(inner_path)
-        return entry is not None and self._verified.get(inner_path) == entry.sha512
+        return inner_path in self._held or self._is_here(inner_path)
 
     def size_of(self, inner_path: str) -> int | None:
         entry = self._entries.get(inner_path) or self._optional.get(inner_path)
@@ -306,9 +303,6 @@ class Site:
 
     def is_optional(self, inner_path: str) -> bool:
         return inner_path in self._optional
-
-    def is_current(self, inner_path: str) -> bool:
-        return inner_path in self._held or self._is_here(inner_path)
 
     def modified_since(self, since: float) -> Mapping[str, float]:
         return {
