@@ -63,6 +63,10 @@ class Person:
 def chat(tmp_path_factory) -> tuple[str, Path]:
     folder = tmp_path_factory.mktemp("chat") / "site"
     copy_template("chat", folder)
+    # These people say in a minute what others say in an hour, and open pages all the time.
+    rules = json.loads((folder / "p2p.json").read_text())
+    rules["rate"] = {"per_peer": [1000, 100], "per_signer": [1000, 100]}
+    (folder / "p2p.json").write_text(json.dumps(rules))
     key = new_site(folder, "Chat", secrets.token_bytes, time.time, SITE_EXTRAS)
     return key.address, folder
 
