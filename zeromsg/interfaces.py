@@ -7,9 +7,10 @@ type checker then holds both sides to them without registration.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
 
 from zeromsg.crypto.cert import Certificate
 from zeromsg.crypto.keys import PrivateKey
@@ -40,6 +41,14 @@ class IPeerLink(Protocol):
     @property
     def dialled(self) -> bool:
         """Whether this node opened the connection, so that the address is proven."""
+
+    @property
+    def face(self) -> str:
+        """As whom this node shows itself here, "" on the clear net (`policy.faces`)."""
+
+    @property
+    def claim(self) -> PeerAddress | None:
+        """The onion that a peer which came in through Tor says it has: proves nothing."""
 
     @property
     def identity(self) -> str:
@@ -102,17 +111,47 @@ class IPeers(Protocol):
     def links(self) -> Collection[IPeerLink]:
         """All open links."""
 
-    def link_to(self, address: PeerAddress) -> Deferred[IPeerLink]:
+    def link_to(self, address: PeerAddress, site: str = "") -> Deferred[IPeerLink]:
         """An open link to this address, dialled if need be.
 
+        site: for which it is; an onion is dialled with another face for each.
         Fails with Unreachable, or NotTried if it was not dialled for a reason of ours.
         """
 
     def is_us(self, address: PeerAddress) -> bool:
         """Whether dialling this address was found to end at this node itself."""
 
-    def named(self, name: str) -> IPeerLink | None:
-        """The open link that clients know by this name."""
+    def named(self, name: str, site: str = "") -> IPeerLink | None:
+        """The open link that clients of a site know by this name."""
+
+
+class ITor(Protocol):
+    """The way to onions, and this node's own (`service.tor_side`)."""
+
+    @property
+    def port(self) -> int:
+        """At which others reach the onions of this node."""
+
+    def endpoint(self, address: PeerAddress, face: str) -> IStreamClientEndpoint:
+        """To an onion, apart from the streams of other faces. Raises NotTried."""
+
+    def onion(self, face: str) -> str:
+        """The onion of a face, without `.onion`; it is served from now on.
+
+        Raises ConfigError where its key cannot be used.
+        """
+
+    def withdraw(self, face: str) -> None:
+        """Serve the onion of a face no more."""
+
+    def is_ours(self, host: str) -> bool:
+        """Whether an onion is this node's own."""
+
+    def sign(self, onion: str, message: bytes) -> tuple[bytes, bytes]:
+        """Public key and signature of an onion of ours, without `.onion`, over a message."""
+
+    def status(self) -> Mapping[str, Any]:
+        """For the operator."""
 
 
 class ITrackers(Protocol):
@@ -155,10 +194,38 @@ class ISite(Protocol):
         """Whether it is served from a directory of the operator."""
 
     def read(self, inner_path: str, location: int, length: int) -> tuple[bytes, int]:
-        """Part of a file and the file's whole size. Raises FileMissing."""
+        """Part of a file and the file's whole size. Raises FileMissing.
+
+        Files of an earlier version serve on until those of the new one are here.
+        """
+
+    def open(self, inner_path: str) -> tuple[BinaryIO, int, str]:
+        """A file, its size, and a mark that another content has not. Raises FileMissing."""
+
+    def rules_of(self, inner_path: str, author: Mapping[str, Any]) -> dict[str, Any]:
+        """What a content.json has to keep to (`site_content.content_rules`), and its
+        `current_size`. Raises ContentRefused."""
+
+    def holds(self, inner_path: str) -> bool:
+        """Whether a file is here, and is the one that is listed now."""
+
+    def size_of(self, inner_path: str) -> int | None:
+        """The size that a content.json lists for a file, None where none lists it."""
+
+    def is_optional(self, inner_path: str) -> bool:
+        """Whether a file is fetched only when somebody wants it."""
 
     def modified_since(self, since: float) -> Mapping[str, float]:
         """content.json files newer than a time."""
+
+    def version(self, inner_path: str) -> float | None:
+        """`modified` of a content.json that is held."""
+
+    def expects(self, inner_path: str) -> bool:
+        """Whether it is a place for a content.json that this site may have."""
+
+    def listed_in(self, inner_path: str) -> str:
+        """The content.json that vouches for a required file; KeyError where none does."""
 
     def store_content(self, inner_path: str, data: bytes) -> None:
         """Verify and keep a content.json. Raises ContentRefused."""
@@ -311,6 +378,11 @@ class IStore(Protocol):
     def user_settings(self, site: str, user: str) -> Mapping[str, Any]: ...
 
     def set_user_settings(self, site: str, user: str, settings: Mapping[str, Any]) -> None: ...
+
+    def permissions(self) -> Sequence[tuple[str, str]]:
+        """All (site, permission)."""
+
+    def set_permission(self, site: str, permission: str, held: bool) -> None: ...
 
 
 Wall = Callable[[], float]

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from zeromsg.cli import main
 from zeromsg.service import config
+from zeromsg.service.site_templates import TEMPLATES, template_files
 from zeromsg.store.sites import Site
 
 
@@ -142,3 +143,43 @@ def test_the_printed_lines_are_toml(folder, data_dir):
     result = site("new", folder, "--data-dir", str(data_dir))
     lines = result.stdout[result.stdout.index("[[site]]") :]
     assert tomllib.loads(lines)["site"][0]["path"] == str(folder)
+
+
+# Templates
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_template_becomes_a_site_that_a_node_can_serve(template, data_dir, tmp_path):
+    folder = tmp_path / "fresh"
+    result = site("new", folder, "--template", template, "--data-dir", str(data_dir), "--json")
+    assert result.exit_code == 0
+    held = loaded(json.loads(result.stdout)["address"], folder)
+    assert held.content["title"] == TEMPLATES[template].title
+    assert held.content["viewport"] == "width=device-width, initial-scale=1"
+    assert set(held.files()) == {*template_files(template), "content.json"}
+    assert held.rules is not None
+    assert held.rules_problem == ""
+
+
+def test_a_template_takes_another_title(data_dir, tmp_path):
+    folder = tmp_path / "fresh"
+    arguments = ("--template", "chat", "--title", "Pub", "--data-dir", str(data_dir), "--json")
+    address = json.loads(site("new", folder, *arguments).stdout)["address"]
+    assert loaded(address, folder).content["title"] == "Pub"
+
+
+def test_a_template_writes_over_nothing(folder, data_dir):
+    result = site("new", folder, "--template", "chat", "--data-dir", str(data_dir))
+    assert result.exit_code == 2
+    assert "index.html is there already" in result.stderr
+    assert [file.name for file in folder.iterdir()] == ["index.html"]
+    assert (folder / "index.html").read_text() == "<h1>chat</h1>"
+
+
+def test_a_template_leaves_an_existing_site_alone(folder, data_dir):
+    site("new", folder, "--data-dir", str(data_dir))
+    before = sorted(file.name for file in folder.iterdir())
+    result = site("new", folder, "--template", "chat", "--data-dir", str(data_dir))
+    assert result.exit_code == 2
+    assert "is a site already" in result.stderr
+    assert sorted(file.name for file in folder.iterdir()) == before

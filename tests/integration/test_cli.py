@@ -440,7 +440,7 @@ def test_demo_once():
         r"Node A +http://127\.0\.0\.1:\d+/1\w+",
         r"Node B +http://127\.0\.0\.1:\d+/1\w+",
         r"A (→|->) B  Hello number 1 from node A  [\d.]+ ms",
-        r"Question 1: which node are you\?",
+        r"Question 1: who is there\?",
         r"A (←|<-) B  I am node B",
     ):
         assert re.search(part, shown.stdout), part
@@ -451,9 +451,23 @@ def test_demo_shows_what_others_say_and_leaves_nothing(background):
     pages = r"Node (\w) +(http://127\.0\.0\.1:\d+)/(\w+)"
     wait_for(lambda: len(re.findall(pages, shown.out)) == 2, COMMAND_SECONDS, "the addresses")
     (_, first, site), (_, second, _) = re.findall(pages, shown.out)
-    assert zeromsg("broadcast", site, "typed at A", "--node", first).returncode == 0
-    assert zeromsg("broadcast", site, '{"at": "B"}', "--node", second).returncode == 0
-    for line in (r"A (→|->) B  typed at A", r'B (→|->) A  \{"at": "B"\}', "I am node B"):
+    poll = {"cmd": "poll", "nick": "Bert", "question": "Tea?", "options": ["y", "n"], "seconds": 5}
+    for node, message in (
+        (first, {"cmd": "say", "nick": "Ann", "text": "typed at A"}),
+        (second, {"cmd": "here", "nick": "Bert"}),
+    ):
+        sent = zeromsg("broadcast", site, json.dumps(message), "--sign", "user", "--node", node)
+        assert sent.returncode == 0, sent.stderr
+    background(
+        "broadcast", site, json.dumps(poll), "--sign", "user", "--ask", "--timeout", "5",
+        "--node", second,
+    )  # fmt: skip
+    for line in (
+        r"A (→|->) B  Ann: typed at A",
+        r"B (→|->) A  Bert is here",
+        r"\? (→|->) A  Bert asks: Tea\?",
+        "I am node B",
+    ):
         wait_for(lambda line=line: re.search(line, shown.out), COMMAND_SECONDS, line)
     start = time.monotonic()
     assert shown.end(signal.SIGTERM) == 0

@@ -433,8 +433,9 @@ def test_a_raw_over_the_limit_is_refused_and_the_connection_stays(
 ) -> None:
     with PlainPeer(honest.target.peer, source) as stranger:
         stranger.greet()
-        # A warning: nodes with the plugin take it, and may have passed it on.
-        assert stranger.broadcast(honest.site, "x" * 70_000)["warning"] == "raw is over 65536 bytes"
+        # It seems to be a ZeroNet node, whose plugin has no such bound: it is told, not charged.
+        answer = stranger.broadcast(honest.site, "x" * 70_000)
+        assert answer["warning"] == "raw is over 65536 bytes"
         assert stranger.broadcast(honest.site, "x")["ok"] == "thx"
 
 
@@ -449,7 +450,7 @@ def test_raw_of_every_depth_is_answered(honest: Honest, opening: str) -> None:
                 params = envelope(site, "?")
                 params["raw"] = params["raw"].replace('"?"', nested)
                 answer = stranger.ask("peerBroadcast", params)
-                assert len(answer.keys() & {"ok", "error", "warning"}) == 1
+                assert len({"ok", "error", "warning"} & answer.keys()) == 1
 
 
 @pytest.mark.parametrize("message", ["9" * 4299, "9" * 4301, "1e308", "1e309", "NaN", '"\\ud800"'])
@@ -462,7 +463,7 @@ def test_numbers_and_texts_at_the_edges_are_answered(
             params = envelope(site, "?")
             params["raw"] = params["raw"].replace('"?"', message)
             answer = stranger.ask("peerBroadcast", params)
-            assert len(answer.keys() & {"ok", "error", "warning"}) == 1
+            assert len({"ok", "error", "warning"} & answer.keys()) == 1
 
 
 # TLS and handshakes

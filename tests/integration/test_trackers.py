@@ -480,12 +480,13 @@ class Node:
         )
         self.links: TrackerLinks | None = None
         self.pool = Pool(
-            connector=self.connect,
-            ours=self.ours,
+            connector=lambda address, face: self.connect(address),
+            ours=lambda remote, face: self.ours(remote),
             peer_id=peer_id,
             tls=None,
             clock=reactor,
             rng=random.Random(1),
+            entropy=random.Random(1).randbytes,
             limits=Limits(),
             max_connections=50,
             charge=lambda identity, points, reason: None,

@@ -364,12 +364,15 @@ class World:
         peer_id = more.pop("peer_id", f"-UT3530-{number:012}")
         crypts = ("tls-rsa",) if tls is not None else ()
         made = Pool(
-            connector=lambda target: self._endpoint(address, target),
-            ours=lambda remote: handshake(peer_id, target_ip=remote.host, crypt_supported=crypts),
+            connector=lambda target, face: self._endpoint(address, target),
+            ours=lambda remote, face: handshake(
+                peer_id, target_ip=remote.host, crypt_supported=crypts
+            ),
             peer_id=peer_id,
             tls=tls,
             clock=self.clock,
             rng=random.Random(number),
+            entropy=random.Random(number).randbytes,
             limits=more.pop("limits", Limits()),
             max_connections=more.pop("max_connections", 500),
             charge=lambda identity, points, *why: self.charges.append((identity, points)),

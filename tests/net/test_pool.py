@@ -82,7 +82,7 @@ def test_every_kind_of_failed_dial_is_unreachable(world, problem):
 def test_an_onion_cannot_be_dialled_yet(world):
     one = world.pool(1)
 
-    def connector(address):
+    def connector(address, face):
         raise Unreachable("this node has no Tor to reach onions with")
 
     one._connector = connector
@@ -374,7 +374,7 @@ def test_the_link_that_is_left_is_found_by_name(world):
 def foreign(pool, **changes):
     """Let a pool pose as a ZeroNet node."""
     ours = pool._ours
-    pool._ours = lambda remote: attrs.evolve(ours(remote), extension=0, **changes)
+    pool._ours = lambda *asked: attrs.evolve(ours(*asked), extension=0, **changes)
     # It follows no rule of ours: what it has it keeps.
     pool._same_peer = lambda link, other: False
     return pool
@@ -463,7 +463,7 @@ def test_a_closed_port_is_named_by_its_connection(world):
     one = world.pool(1)
     two = world.pool(2)
     closed = two._ours
-    two._ours = lambda remote: _closed_port(closed(remote))
+    two._ours = lambda remote, face: _closed_port(closed(remote, face))
     reach(world, two, one)
     world.settle()
     (link,) = one.links
@@ -572,7 +572,7 @@ def test_a_dial_in_progress_does_not_make_room(world, clock):
     assert len(one._all) == 3
     reach(world, world.pool(4), one)
     world.settle()
-    assert found == [] and target in one._dials
+    assert found == [] and (target, "") in one._dials
     assert len(one._all) == 3
     assert [link.remote for link in one._all if link.dialled] == [target]
 

@@ -79,14 +79,14 @@ def test_positions_of_peer_broadcast(net, client, stranger, params, expected):
     net.advance(1)
     ((cmd, raw, envelope),) = sent()
     signers = {
-        None: None,
+        None: "",
         "user": net.nodes[0].users.default.auth_address(net.main),
         "site": net.main,
         "key": KEY.address,
     }
     for name, value in expected.items():
         if name == "signer":
-            assert raw.get("signer") == signers[value]
+            assert raw["signer"] == signers[value]
         elif name == "trace":
             assert ("trace" in envelope) == value
         elif name == "timestamp":
@@ -201,7 +201,9 @@ def test_no_id_gives_rights(net, client):
         answers = []
         client.respond = lambda to, result, answers=answers: answers.append((to, result))
         net.nodes[0].node.commands.called(client, call)
-        assert answers == [(call_id, {"error": "Unknown command: siteList"})]
+        assert answers == [
+            (call_id, {"error": "denied: You don't have permission to run siteList"})
+        ]
 
 
 # as

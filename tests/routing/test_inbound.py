@@ -1024,6 +1024,12 @@ class RuledSite:
     def missing_contents(self):
         return ()
 
+    def version(self, inner_path):
+        return None
+
+    def modified_since(self, since):
+        return {}
+
     def reload_if_changed(self):
         return False
 

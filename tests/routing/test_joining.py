@@ -1,6 +1,5 @@
 """Joining a site by address: what is fetched, what is refused, and what stays when it is."""
 
-import hashlib
 import json
 import shutil
 
@@ -11,49 +10,16 @@ from zeromsg.crypto.keys import PrivateKey
 from zeromsg.policy.site_content import content_bytes, sign_content
 from zeromsg.protocol.conversation import STREAM_LIMIT
 from zeromsg.testing.network import EPOCH
+from zeromsg.testing.served import fact, serving, signed
 
 KEY = PrivateKey(b"\x31" * 32)
 OTHER_KEY = PrivateKey(b"\x32" * 32)
 RULES = b'{"filter": ".*"}'
 
 
-def fact(data):
-    return {"sha512": hashlib.sha512(data).hexdigest()[:64], "size": len(data)}
-
-
 def content(_files, key=KEY, modified=EPOCH - 100, **extra):
     """A signed content.json of KEY's site."""
-    values = {
-        "address": KEY.address,
-        "inner_path": "content.json",
-        "files": {name: fact(data) for name, data in _files.items()},
-        "modified": modified,
-        **extra,
-    }
-    return content_bytes(sign_content(values, key))
-
-
-def serving(files, chunk=512 * 1024):
-    """A peer's answers, for a peer that holds these files."""
-
-    def respond(cmd, params):
-        if cmd == "pex":
-            return {"peers": []}
-        if cmd != "streamFile":
-            return {"ok": "thx"}
-        data = files.get(params["inner_path"])
-        if data is None:
-            return {"error": "File read error: no such file"}
-        start = params["location"]
-        body = data[start : start + min(chunk, params["read_bytes"])]
-        return {
-            "size": len(data),
-            "location": start + len(body),
-            "stream_bytes": len(body),
-            "body": body,
-        }
-
-    return respond
+    return signed(key, _files, modified, extra={"address": KEY.address, **extra})
 
 
 def joined(net, number, site):
@@ -520,8 +486,9 @@ def test_rules_that_do_not_compile_silence_the_site(network, stranger):
         ({"body": content(GOOD), "modified": EPOCH + 5}, {"ok": "File not changed"}, 0),
         ({"body": content(GOOD, modified=EPOCH - 9, key=OTHER_KEY)}, "no valid signature", 5),
         ({"body": b"{"}, "no JSON", 5),
-        ({"body": b""}, {"ok": "File not changed"}, 0),
-        ({}, {"ok": "File not changed"}, 0),
+        # Without a body it is fetched from the teller, which has none here.
+        ({"body": b""}, {"error": "File invalid update: Can't download updaed file"}, 0),
+        ({}, {"error": "File invalid update: Can't download updaed file"}, 0),
         ({"inner_path": "a.txt"}, {"error": "Only content.json update allowed"}, 0),
         ({"inner_path": "data/content.json", "body": b"{}"}, {"ok": "File not changed"}, 0),
     ],

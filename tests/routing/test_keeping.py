@@ -20,9 +20,9 @@ def dials(net, number):
     noted = []
     connector = node.pool._connector
 
-    def noting(address):
+    def noting(address, face):
         noted.append((net.clock.seconds(), address))
-        return connector(address)
+        return connector(address, face)
 
     node.pool._connector = noting
     return noted

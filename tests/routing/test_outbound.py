@@ -47,6 +47,7 @@ def test_nothing_is_called_sent_that_a_full_connection_does_not_take(network):
     """Whoever is told can send again."""
     net, site = mesh(network, 2)
     sender, reader = net.client(0, site), net.client(1, site)
+    net.advance(5)  # the nodes ask each other what is new
     for link in net.nodes[0].node.pool.links:
         link._conversation._in_flight_limit = 50
     answers = [
@@ -153,7 +154,8 @@ def test_what_goes_over_the_wire(network, stranger):
     net.advance(0.2)
     params = one.asked("peerBroadcast")[1]
     assert params["raw"] == (
-        f'{{"message": 1, "peer_count": 7, "broadcast": true, "immediate": true, "site": "{site}"}}'
+        '{"message": 1, "peer_count": 7, "broadcast": true, "immediate": true, '
+        f'"site": "{site}", "signer": ""}}'
     )
     assert (params["signature"], params["trace"]) == ("", [])
 

@@ -10,7 +10,7 @@ from zeromsg.crypto.cert import Certificate, cert_subject
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.crypto.sealed_message import MEMBER, seal_message
 from zeromsg.crypto.sealing import Recipient, SharedKey
-from zeromsg.crypto.shared_keys import group_key
+from zeromsg.crypto.shared_keys import group_key, shared_key
 from zeromsg.crypto.signing import sign
 from zeromsg.routing import secrecy as secrecy_module
 
@@ -238,6 +238,12 @@ def test_keys_belong_to_their_connection_and_go_with_it(three):
     assert three.seen_by(again)[1] == CLOSED
 
 
+def test_a_key_without_a_name_takes_no_others_place(three):
+    three.alice.ask("peerKeyAdd", [SECRET, "key1"])
+    assert three.alice.ask("peerKeyAdd", ["a" * 64]) == {"name": "key2"}
+    assert three.alice.ask("peerKeyList") == ["key1", "key2"]
+
+
 def test_a_removed_key_reads_nothing_more(three):
     three.bob.ask("peerKeyAdd", [SECRET, "table"])
     assert three.bob.ask("peerKeyRemove", ["table"]) == "ok"
@@ -254,10 +260,13 @@ def test_a_client_may_do_without_opening(three):
     three.send(three.alice, MOVE, three.address(2))
     message, encrypted = three.seen_by(three.bob)
     assert encrypted == CLOSED
-    assert three.bob.ask("peerDecrypt", [message])["error"] == "denied: this cannot be opened"
-    assert three.bob.ask("peerDecryptMode", ["auto"]) == "ok"
+    # By hand it is opened all the same.
     opened = three.bob.ask("peerDecrypt", [message])
     assert opened == {"message": MOVE, "from": "", "by": "auth"}
+    three.bob.events.clear()
+    assert three.bob.ask("peerDecryptMode", ["auto"]) == "ok"
+    three.send(three.alice, MOVE, three.address(2))
+    assert three.seen_by(three.bob) == (MOVE, AUTH)
 
 
 def test_the_number_of_keys_is_bounded(three, monkeypatch):
@@ -300,6 +309,28 @@ def test_passphrases_are_stretched_one_after_the_other_and_not_too_many(three):
     waiting[0].callback(None)
     assert answers[1:] == [{"name": "key1"}]
     assert len(waiting) == 2
+
+
+def test_clients_that_come_and_go_begin_no_further_stretching(three):
+    begun = []
+
+    def slowly(work):
+        begun.append(Deferred())
+        return begun[-1].addCallback(lambda _: work())
+
+    three.net.nodes[0].node.secrecy._heavy = slowly
+    for _ in range(5):
+        passing = three.net.client(0, three.site)
+        for _ in range(3):
+            passing.call("peerKeyAdd", ["correct horse battery"])
+        passing.close()
+    answers = []
+    three.alice.call("peerKeyAdd", ["correct horse battery"]).addCallback(answers.append)
+    assert len(begun) == 1
+    begun[0].callback(None)
+    assert len(begun) == 2
+    begun[1].callback(None)
+    assert answers == [{"name": "key1"}]
 
 
 def test_a_key_for_a_connection_that_is_gone_is_not_kept(three):
@@ -375,6 +406,50 @@ def test_a_user_id_that_showed_two_keys_is_told_and_names_nobody(three):
     three.bob.events.clear()
     three.send(three.alice, MOVE, three.address(2))
     assert three.seen_by(three.bob) == (MOVE, AUTH)
+
+
+def test_replies_and_own_messages_tell_of_two_keys_too(three):
+    three.certify(2, "bob")
+    three.certify(1, "bob")
+    three.introduce(three.bob, three.carol)
+    told = {"id": "bob@zeroid.bit", "provider": "zeroid.bit"}
+    carol = {"address": three.address(1), **told, "other_addresses": [three.address(2)]}
+    bob = {"address": three.address(2), **told, "other_addresses": [three.address(1)]}
+    replies = []
+    for cmd, params in (
+        ("peerSend", {"ip": three.net.nodes[1].name}),
+        ("peerBroadcast", {"broadcast": False}),
+    ):
+        three.alice.call(cmd, {"message": "who?", "timeout": 5, **params}).addCallback(
+            replies.append
+        )
+        three.net.advance(1)
+        three.carol.call(
+            "peerReply",
+            {
+                "hash": three.carol.received()[-1]["hash"],
+                "message": "bob",
+                "privatekey": False,
+                "encrypt": PrivateKey(b"\6" * 32).public_key.hex(),
+            },
+        )
+        three.net.advance(1)
+    three.net.advance(5)
+    one, gathered = replies
+    users = [entry["user"] for entry in (one, *gathered) if "user" in entry]
+    assert users == [carol, carol]
+    three.bob.events.clear()
+    three.bob.ask("peerBroadcast", {"message": "it is me", "privatekey": False})
+    assert [params["user"] for _, params in three.bob.events] == [bob, bob]
+
+
+def test_no_other_site_finds_out_who_its_user_is_here(three):
+    three.certify(0, "alice")
+    page = three.net.client(0, three.net.site(RULES))
+    for named in ("alice@zeroid.bit", three.address(0)):
+        call = {"message": "x", "encrypt": named}
+        answer = page.ask("as", [three.site, "peerBroadcast", call])
+        assert answer == {"error": f"invalid: no signed message of {named} was seen on this site"}
 
 
 def test_what_was_learnt_outlives_a_restart(three):
@@ -590,6 +665,7 @@ def test_garbage_of_outsiders_dies_at_the_first_hop(club, stranger):
             good.append(params)
     for number in range(10):
         answer = peer.ask("peerBroadcast", peer.envelope(club.site, "garbage", nonce=str(number)))
+        # A ZeroNet node, as this one seems to be, cannot know, and is not blamed.
         assert answer == {"warning": "Not signed with the key of the group"}
     # Nor does a member's message pass under another number.
     for params in good:
@@ -599,3 +675,76 @@ def test_garbage_of_outsiders_dies_at_the_first_hop(club, stranger):
     assert club.net.nodes[1].node.inbound.counters.refused["group"] >= 10
     assert club.net.nodes[2].node.inbound.counters.refused == {}
     assert club.net.nodes[2].node.secrecy.counts.tried == 0
+
+
+# What a node says of its own users.
+
+
+def test_a_certificate_that_nobody_vouched_for_is_shown_to_nobody(three):
+    """Pages add certificates unasked: one could call itself bob on its own node."""
+    assert three.alice.ask("certAdd", ["zeroid.bit", "web", "bob", "bm9uZQ=="]) == "ok"
+    three.alice.events.clear()
+    answer = three.alice.ask("peerBroadcast", {"message": "I am bob", "privatekey": False})
+    assert answer == {"error": "invalid: Invalid signature certificate"}
+    three.net.advance(1)
+    assert three.alice.events == three.carol.events == []
+    assert three.net.nodes[0].node.signers.users(three.site) == []
+    assert three.alice.ask("peerBroadcast", {"message": "unsigned"})["sent"] is True
+
+
+def test_a_page_does_not_read_what_was_written_to_its_user_on_another_site(three):
+    """It could have a friend hand it what was sealed there, as a reply to a question under `as`."""
+    three.certify(2, "bob")
+    page = three.net.client(2, three.net.site(RULES))
+    three.net.advance(2)
+    # The certificate's key is the same everywhere.
+    three.user(2).set_certificate(page.site, "zeroid.bit")
+    page.ask("peerKeyAdd", [SECRET, "table"])
+    table = shared_key(SECRET, three.site)
+    replies = []
+    for sealed in (sealed_to_bob(three), sealed_to_bob(three, readers=[table])):
+        page.call(
+            "as", [three.site, "peerSend", {"ip": three.net.nodes[1].name, "message": "?"}]
+        ).addCallback(replies.append)
+        three.net.advance(1)
+        question = three.carol.received()[-1]
+        three.carol.call("peerReply", {"hash": question["hash"], "message": sealed})
+        three.net.advance(1)
+    theirs, ours = replies
+    assert theirs["encrypted"] == CLOSED
+    # What the page itself holds a key of, it may read.
+    assert ours["message"] == "hi"
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_all_that_was_kept_is_opened_however_much_it_is(network, monkeypatch, hidden):
+    three = Three(network, {**RULES, "history": {"count": 1000}})
+    three.introduce(three.bob)
+    three.bob.close()
+    monkeypatch.setattr(three.net.nodes[2].node.secrecy, "_tries", secrecy_module.Buckets(5, 0))
+    monkeypatch.setattr(three.net.nodes[2].node.secrecy, "_hidden", secrecy_module.Buckets(5, 0))
+    encrypt = {"to": three.address(2), "hidden": hidden}
+    for number in range(20):
+        three.alice.ask("peerBroadcast", {"message": number, "encrypt": encrypt, "immediate": True})
+    three.net.advance(2)
+    late = three.net.client(2, three.site)
+    assert late.messages == list(range(20))
+    assert [event["message"] for event in late.ask("peerHistory")[-20:]] == list(range(20))
+    # New messages have lost nothing by it.
+    late.events.clear()
+    three.send(three.alice, "new", encrypt)
+    assert three.seen_by(late) == ("new", AUTH)
+
+
+def test_nobody_can_sign_what_another_sent_unsigned(club, stranger):
+    """Not even an outsider a member's message, whose group's signature would carry the claim."""
+    spy = stranger(club.net, 0, host="203.0.113.5")
+    club.alice.ask("peerBroadcast", {"message": "x"})
+    club.net.advance(1)
+    ((_, sent),) = [each for each in spy.requests if each[0] == "peerBroadcast"]
+    thief = PrivateKey(b"\x44" * 32)
+    text = f"{thief.address}|{spy.hash(sent)}|{sent['raw']}"
+    signed = {**sent, "signature": f"{thief.address}|{sign(text, thief)}"}
+    near = stranger(club.net, 1, host="203.0.113.6")
+    assert near.ask("peerBroadcast", signed) == {"warning": "Invalid signature"}
+    assert [event["signed_by"] for event in club.bob.received()] == [""]

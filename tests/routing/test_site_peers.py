@@ -336,7 +336,7 @@ def test_who_answers_with_our_own_id_loses_its_own_address_only(network, host_fo
     liar = PeerAddress("203.0.113.50", 5)
     host_for(net, liar, peer_id=node.peer_id, target_ip=net.nodes[1].address.host)
     node.site_peers.found(site, [liar], Source.PEX, "203.0.113.60")
-    node.keeping.dial(liar).addErrback(lambda failure: None)
+    node.keeping.dial(liar, site).addErrback(lambda failure: None)
     net.advance(5)
     assert node.pool.is_us(liar) and not node.pool.is_us(net.nodes[1].address)
     assert node.book.known(site) == []

@@ -49,7 +49,6 @@ ANSWERED = "there an `error` event without an answer, so that the caller waits f
 SILENT = "there nothing at all, so that the caller waits for ever"
 CODED = "a code before the plugin's sentence"
 OWN_RULES = "our own messages are held to all of the site's rules, signatures too"
-NO_ADMIN = "there is no such command here, for whatever id"
 NO_RIGHTS = "a number is no right here; only the node's own page may"
 
 ENVELOPE = {
@@ -58,7 +57,7 @@ ENVELOPE = {
     9: Answers("invalid: the message has no cmd", ANSWERED),
     10: Answers("invalid: the message has no cmd", ANSWERED),
     11: Answers("invalid: the message has no cmd", ANSWERED),
-    16: Answers("Unknown command: siteList", NO_ADMIN),
+    16: Answers("denied: You don't have permission to run siteList", NO_RIGHTS),
     1000000: Answers("denied: You don't have permission to run certList", NO_RIGHTS),
 }
 """By the id of the call."""
@@ -107,7 +106,7 @@ MESSAGES = {
 
 CLIENT = {
     8: Answers("denied: You don't have permission to run certList", NO_RIGHTS),
-    9: Answers("Unknown command: siteList", NO_ADMIN),
+    9: Answers("denied: You don't have permission to run siteList", NO_RIGHTS),
     10: Answers("invalid: peerBroadcast needs the parameter message", SILENT),
     11: Answers("invalid: peerBroadcast has no parameter bogus", SILENT),
 }

@@ -15,6 +15,7 @@ from zeromsg.service.config import (
     PeerSettings,
     Settings,
     SiteSettings,
+    TorSettings,
     UiSettings,
     UserSettings,
     describe,
@@ -95,6 +96,18 @@ def test_every_key_is_read():
         allow_private = true
         relay_sends = false
         map_port = true
+        [tor]
+        mode = "on"
+        control = "unix:/run/tor/control"
+        socks = "127.0.0.1:9150"
+        password = "open"
+        launch = true
+        binary = "/opt/tor"
+        launch_options = ["UseBridges 1"]
+        port = 80
+        share_onion = true
+        push_own = true
+        clients = ["descriptor:x25519:{"a" * 52}"]
         [log]
         format = "json"
         level = "debug"
@@ -129,6 +142,19 @@ def test_every_key_is_read():
             True,
             False,
             True,
+        ),
+        TorSettings(
+            "on",
+            "unix:/run/tor/control",
+            "127.0.0.1:9150",
+            "open",
+            True,
+            "/opt/tor",
+            ("UseBridges 1",),
+            80,
+            True,
+            True,
+            ("A" * 52,),
         ),
         LogSettings("json", "debug"),
         UserSettings(FOLDER / "secret"),
@@ -279,7 +305,7 @@ def test_a_peer_that_cannot_be_dialled_is_refused():
         ("# hello\n\n[peer]\n", "line 3: peer: unknown key; did you mean peers?"),
         ("[log.more]", "line 1: log.more: unknown key; expected one of format, level"),
         ("[peers]\ntracker = []", "line 2: peers.tracker: unknown key; did you mean trackers?"),
-        ("[tor]\nmode = 'off'", "line 1: tor: unknown key; "),
+        ("[i2p]\nmode = 'off'", "line 1: i2p: unknown key; "),
         ('"odd\\nkey" = 1', 'line 1: "odd\\nkey": unknown key; '),
         (
             f"[[site]]\naddress = '{SITE}'\n[[site]]\naddress = '{OTHER_SITE}'\nsize = 1",
@@ -469,7 +495,7 @@ def test_the_example_has_every_key_and_no_other():
 
 def test_describe_gives_key_default_and_help():
     options = {option.key: option for option in describe()}
-    assert len(options) == len(describe()) == 26
+    assert len(options) == len(describe()) == 38
     assert options["peers.tls"].default == "true"
     assert options["ui.hosts"].default == "[]"
     assert options["ui.endpoint"].default == '"tcp:43110:interface=127.0.0.1"'
@@ -551,3 +577,12 @@ def test_every_key_is_found_on_its_line(blocks):
             value = value[part]  # type: ignore[index]
     found = {path[-1]: line for path, line in lines.items()}
     assert {key: found[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["mode = 'maybe'", "control = 'tcp:localhost:9051'", "socks = 'tcp:127.0.0.1:0'", "port = 0",
+     "launch_options = ['']", "clients = ['short']", "clients = 'x'"],
+)  # fmt: skip
+def test_what_tor_cannot_be_told(line):
+    assert "tor." in refusal(f"[tor]\n{line}")

@@ -339,12 +339,12 @@ def test_the_status_holds_no_secret():
 
 def test_what_a_node_says_of_itself(stand):
     node = stand.node()
-    ours = node._handshake(PeerAddress("203.0.113.9", 7))
+    ours = node._handshake(PeerAddress("203.0.113.9", 7), "")
     assert ours.target_ip == "203.0.113.9"
     # Without a listener the port is closed; with one we do not know.
     assert (ours.fileserver_port, ours.port_opened) == (0, False)
     node.peer_port = 26552
-    ours = node._handshake(PeerAddress("203.0.113.9", 7))
+    ours = node._handshake(PeerAddress("203.0.113.9", 7), "")
     assert (ours.fileserver_port, ours.port_opened) == (26552, None)
     assert ours.crypt_supported == ()
     assert ours.time == int(stand.wall())

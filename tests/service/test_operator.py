@@ -163,6 +163,15 @@ def test_user_ids_are_listed_and_settled(net, ask):
     assert refused(ask, "identities").startswith("invalid: ")
 
 
+def test_the_longest_user_id_can_be_settled(net, ask):
+    site, longest = net.site(), f"{'b' * 255}@{'a' * 255}"
+    keys = [PrivateKey(b"\1" * 32), PrivateKey(b"\2" * 32)]
+    for key in keys:
+        net.nodes[1].node.signers.met(site, key.address, key.public_key, longest, 0.0)
+    kept = {"site": site, "id": longest, "address": keys[0].address}
+    assert ask("identity_keep", **kept) == {"kept": keys[0].address}
+
+
 def test_peers_of_a_site(net, ask):
     site, other = net.site(), net.site()
     net.connect_all()

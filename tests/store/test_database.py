@@ -492,3 +492,44 @@ def test_use_after_close_is_a_bug_and_not_a_configuration(path):
     db.close()
     with pytest.raises(sqlite3.ProgrammingError):
         db.bans()
+
+
+# Permissions, joined sites, open pages
+
+
+def test_permissions_are_kept_once_each(path):
+    kept = Database(path)
+    for _ in range(2):
+        kept.set_permission("1a", "ADMIN", True)
+    kept.set_permission("1a", "Merger:x", True)
+    kept.close()
+    kept = Database(path)
+    assert kept.permissions() == [("1a", "ADMIN"), ("1a", "Merger:x")]
+    kept.set_permission("1a", "ADMIN", False)
+    kept.set_permission("1b", "ADMIN", False)
+    assert kept.permissions() == [("1a", "Merger:x")]
+    kept.close()
+
+
+def test_joined_sites_keep_their_order(path):
+    kept = Database(path)
+    for site, limit in (("1b", 5), ("1a", 6), ("1b", 7)):
+        kept.set_joined(site, limit)
+    assert kept.joined_sites() == [("1b", 7), ("1a", 6)]
+    kept.set_joined("1b", None)
+    kept.close()
+    kept = Database(path)
+    assert kept.joined_sites() == [("1a", 6)]
+    kept.close()
+
+
+def test_open_pages_are_bounded(path, monkeypatch):
+    monkeypatch.setattr(database, "PAGES_LIMIT", 3)
+    kept = Database(path)
+    for number in range(5):
+        kept.put_page(bytes([number]), "1a", "", 10.0 + number)
+    # One that is used again is among the newest.
+    kept.put_page(b"\x02", "1a", "1bob", 99.0)
+    expected = [(b"\x03", "1a", "", 13.0), (b"\x04", "1a", "", 14.0), (b"\x02", "1a", "1bob", 99.0)]
+    assert kept.pages() == expected
+    kept.close()

@@ -584,3 +584,75 @@ def test_a_site_that_cannot_be_served_is_not_added(tmp_path):
     with pytest.raises(ConfigError):
         sites.add(KEY.address, tmp_path)
     assert sites.addresses() == []
+
+
+def users_site(tmp_path):
+    """A joined site with a folder for users, and one user's content.json."""
+    site = joined(tmp_path)
+    include = {"data/content.json": {"signers": [DELEGATE.address]}}
+    site.store_content("content.json", content({}, includes=include))
+    users = {"user_contents": {"cert_signers": {}, "permission_rules": {}}}
+    site.store_content("data/content.json", included({}, **users))
+    path = f"data/{DELEGATE.address}/content.json"
+    mine = included({"n.txt": b"note"}, modified=NOW - 3, inner_path=path)
+    site.store_content(path, mine)
+    return site, path
+
+
+def test_files_of_users_are_kept_over_a_restart(tmp_path):
+    site, path = users_site(tmp_path)
+    folder = path.removesuffix("content.json")
+    site.store_file(f"{folder}n.txt", b"note")
+    again = joined(tmp_path)
+    assert again.version(path) == NOW - 3
+    assert again.listed_in(f"{folder}n.txt") == path
+    assert list(again.missing()) == []
+    # A spoilt one is left out, and the site is none the worse for it.
+    (site.path / path).write_text("{")
+    assert joined(tmp_path).version(path) is None
+    assert joined(tmp_path).version("data/content.json") == NOW - 5
+
+
+def test_where_a_content_may_lie(tmp_path):
+    site, path = users_site(tmp_path)
+    for place in ("content.json", "data/content.json", path, "data/1Other/content.json"):
+        assert site.expects(place)
+    for place in (
+        "",
+        "other/content.json",
+        "data/1Other/below/content.json",
+        "data/../content.json",
+        "/content.json",
+        "data/1Other/a.txt",
+        "data/1Other/xcontent.json",
+    ):
+        assert not site.expects(place), place
+    assert joined(tmp_path / "empty").expects("content.json")
+
+
+def test_the_number_of_contents_is_bounded(tmp_path, monkeypatch):
+    site, path = users_site(tmp_path)
+    monkeypatch.setattr(sites_module, "CONTENTS_LIMIT", 3)
+    assert site.expects(path) and not site.expects("data/1Other/content.json")
+    more = PrivateKey(b"\x64" * 32)
+    values = {"files": {}, "modified": NOW}
+    with pytest.raises(ContentRefused) as caught:
+        site.store_content(
+            f"data/{more.address}/content.json", content_bytes(sign_content(values, more))
+        )
+    assert caught.value.points == 0
+
+
+def test_a_file_of_the_version_before_is_there_and_not_current(tmp_path):
+    site = filled(tmp_path)
+    assert site.holds("a.txt") and site.holds("content.json")
+    site.store_content("content.json", content({"a.txt": b"HELLO"}, modified=NOW))
+    assert site.version("content.json") == NOW
+    assert not site.holds("a.txt")
+    assert site.read("a.txt", 0, 9) == (b"hello", 5)
+    assert not site.holds("p2p.json"), "it is listed no more"
+    assert not site.holds("nothing")
+    with pytest.raises(KeyError):
+        site.listed_in("p2p.json")
+    site.store_file("a.txt", b"HELLO")
+    assert site.holds("a.txt")

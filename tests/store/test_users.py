@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from zeromsg.crypto.cert import Certificate
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.errors import ClientError, ConfigError
-from zeromsg.store.user import User
+from zeromsg.store.user import CHOSEN_LIMIT, CHOSEN_MEMBER, User
 from zeromsg.store.users import Users
 
 FOLDER = Path(__file__).parents[1] / "vectors"
@@ -198,6 +198,39 @@ def test_a_selected_certificate_brings_its_own_key(path, users):
     assert users.certificate(OTHER) is None
     assert users.auth_key(OTHER) == own
     assert "cert" not in stored(path)[users.master_address]["sites"][OTHER]
+
+
+def test_messages_are_read_with_certificates_that_were_chosen_on_the_site_alone(path, users):
+    plain = {site: users.auth_key(site) for site in (SITE, OTHER)}
+    users.add_certificate(SITE, CERT)
+    users.set_certificate(SITE, "zeroid.bit")
+    # Another site does not find out whose certificate this is.
+    assert users.reading_keys(OTHER) == [plain[OTHER]]
+    users.set_certificate(OTHER, "zeroid.bit")
+    assert users.reading_keys(OTHER) == [plain[SITE], plain[OTHER]]
+    users.set_certificate(OTHER, "")
+    for reader in (users, again(path)):
+        assert reader.reading_keys(OTHER) == [plain[OTHER], plain[SITE]]
+    users.remove_certificate("zeroid.bit")
+    assert users.reading_keys(OTHER) == [plain[OTHER]]
+
+
+def test_the_certificates_that_were_chosen_before_are_not_too_many(users):
+    for number in range(CHOSEN_LIMIT + 3):
+        users.add_certificate(SITE, Certificate("web", "alice", f"{number}.bit", "c2lnbmVk"))
+        users.set_certificate(SITE, f"{number}.bit")
+        users.set_certificate(SITE, f"{number}.bit")
+    chosen = users.data["sites"][SITE][CHOSEN_MEMBER]
+    assert chosen == [f"{number}.bit" for number in range(2, CHOSEN_LIMIT + 2)]
+
+
+@pytest.mark.parametrize("chosen", ["zeroid.bit", 7, [7], {}, ["gone.bit"]])
+def test_what_is_no_list_of_chosen_certificates_is_none(path, chosen):
+    put(path, document_of(USER, sites={SITE: {CHOSEN_MEMBER: chosen}}))
+    user = again(path)
+    assert user.reading_keys(SITE) == [user.auth_key(SITE)]
+    user.add_certificate(SITE, CERT)
+    user.set_certificate(SITE, "zeroid.bit")
 
 
 def public_keys(user: User, site: str, cases: list[dict]) -> list[str]:

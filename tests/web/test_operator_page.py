@@ -9,16 +9,18 @@ from twisted.internet.testing import StringTransport
 from twisted.web.server import Site as HttpSite
 
 from zeromsg.errors import ClientError
+from zeromsg.testing.gate import MemoryGate
 from zeromsg.web.pages import OPERATOR_PATH, Pages
 
 TOKEN = "5f" * 32
 OWN_HOST = "127.0.0.1:43110"
 
 
-class Gate:
-    """What the page asks of the node (`web.pages.IGate`), and what it was asked."""
+class Gate(MemoryGate):
+    """It keeps what it was asked."""
 
     def __init__(self):
+        super().__init__()
         self.calls = []
 
     def host_allowed(self, host):

@@ -7,6 +7,7 @@ from twisted.internet.testing import StringTransport
 from twisted.web.server import Site as HttpSite
 
 from zeromsg.net.client_protocol import ClientFactory, ClientLimits
+from zeromsg.testing.gate import MemoryGate
 from zeromsg.testing.plain_client import TEXT, frame, upgrade_text
 from zeromsg.web.pages import Pages
 
@@ -28,20 +29,13 @@ class Calls:
         client.respond(call.id, "pong")
 
 
-class Gate:
-    """The node, as the pages see it, with one site."""
+class Gate(MemoryGate):
+    """With one site."""
 
     def __init__(self, clients):
+        super().__init__()
+        self.keys = {SITE: KEY}
         self._clients = clients
-
-    def host_allowed(self, host):
-        return True
-
-    def origin_allowed(self, origin, host):
-        return True
-
-    def opens(self, key):
-        return (SITE, "") if key == KEY else None
 
     def upgrade(self, site, user, trusted):
         return WebSocketResource(self._clients.for_site(site, user, trusted))

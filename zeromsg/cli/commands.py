@@ -19,6 +19,7 @@ _MODULES = {
     "demo": "demo",
     "identities": "identities",
     "key": "key",
+    "leaktest": "leaktest",
     "listen": "listen",
     "peers": "peers",
     "rules": "rules",

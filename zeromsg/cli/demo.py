@@ -1,5 +1,6 @@
 """`zeromsg demo`: messages cross two nodes before your eyes."""
 
+import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
@@ -9,10 +10,12 @@ import click
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from zeromsg.cli.demo_chat import WHO, here, spoken
 from zeromsg.cli.demo_nodes import DemoFailed, DemoNode, DemoPair, demo_pair
 from zeromsg.cli.demo_screen import Screen
 from zeromsg.cli.working import connected, hush, sleep, within, work
 from zeromsg.client import Client
+from zeromsg.crypto.keys import PrivateKey
 from zeromsg.wire.names import PEER_BROADCAST, PEER_RECEIVE, PEER_REPLY, PEER_VALID, SELF
 
 ARRIVE_SECONDS = 15.0
@@ -36,7 +39,7 @@ SAID_LIMIT = 1000
 def demo(ctx: click.Context, once: bool, port: int) -> None:
     """Start two nodes with a chat site, and show messages crossing them until Ctrl-C.
 
-    Open the two addresses in a browser and type: what you say is shown too.
+    Open the two addresses in a browser and chat: what you say is shown too.
     Nothing is kept.
     """
     screen = Screen()
@@ -80,6 +83,8 @@ class _Stage:
         self._reactor = reactor
         self._screen = screen
         self._clients: dict[str, Client] = {}
+        # The room takes signed messages only.
+        self._keys: dict[str, str] = {}
         # Messages under way, by hash: where they were said, and when.
         self._said: dict[str, tuple[str, float]] = {}
         # Our own broadcasts, by text: when they were sent, and who waits for the arrival.
@@ -96,6 +101,7 @@ class _Stage:
 
         async with connected(self._reactor, node.url, site, heard) as client:
             self._clients[node.letter] = client
+            self._keys[node.letter] = PrivateKey.generate(secrets.token_bytes).wif
             yield
 
     async def broadcast(self, number: int) -> None:
@@ -103,43 +109,49 @@ class _Stage:
         text = f"Hello number {number} from node A"
         arrived = self._awaited[text] = Deferred()
         self._sent[text] = self._reactor.seconds()
-        await self._call("A", PEER_BROADCAST, {"message": text})
+        await self._call("A", {"message": here("A", text)})
         arrived.addTimeout(ARRIVE_SECONDS, self._reactor, onTimeoutCancel=_never_arrived)
         await arrived
 
     async def question(self, number: int) -> None:
         """Raises DemoFailed when nobody replies."""
-        text = f"Question {number}: which node are you?"
         start = self._reactor.seconds()
-        params = {"message": text, "broadcast": False, "timeout": ARRIVE_SECONDS}
-        replies = await self._call("A", PEER_BROADCAST, params)
+        params = {"message": WHO, "broadcast": False, "timeout": ARRIVE_SECONDS}
+        replies = await self._call("A", params)
         if not any(entry["hash"] for entry in replies):
             raise DemoFailed(f"nobody replied within {ARRIVE_SECONDS:g} seconds")
-        self._screen.answered(text, replies, self._reactor.seconds() - start)
+        lines = [spoken(entry["reply"]) for entry in replies]
+        self._screen.answered(
+            f"Question {number}: {spoken(WHO)}", lines, self._reactor.seconds() - start
+        )
 
-    async def _call(self, letter: str, cmd: str, params: Mapping[str, Any]) -> Any:
-        waiting = self._clients[letter].call(cmd, params)
+    async def _call(self, letter: str, params: Mapping[str, Any]) -> Any:
+        signed = {**params, "privatekey": self._keys[letter]}
+        waiting = self._clients[letter].call(PEER_BROADCAST, signed)
         # The node itself gives up in time; this is for a node that is stuck.
         return await within(self._reactor, 2 * ARRIVE_SECONDS, waiting)
 
     def _heard(self, letter: str, event: Mapping[str, Any]) -> None:
         """A message has come to the client at a node, perhaps one typed in a browser."""
-        message, now = event["message"], self._reactor.seconds()
+        text, now = spoken(event["message"]), self._reactor.seconds()
         if event["ip"] == SELF:
-            start = self._sent.pop(message, now) if isinstance(message, str) else now
-            self._said[event["hash"]] = (letter, start)
+            self._said[event["hash"]] = (letter, self._sent.pop(text, now))
             if len(self._said) > SAID_LIMIT:
                 del self._said[next(iter(self._said))]
         elif event["broadcast"]:
             source, start = self._said.pop(event["hash"], ("?", now))
-            self._screen.crossed(source, letter, message, now - start)
+            self._screen.crossed(source, letter, text, now - start)
             self._tell(letter, PEER_VALID, {"hash": event["hash"]})
-            arrived = self._awaited.pop(message, None) if isinstance(message, str) else None
+            arrived = self._awaited.pop(text, None)
             if arrived is not None:
                 arrived.callback(None)
+        elif event["message"] == WHO:
+            reply = {"message": here(letter, f"I am node {letter}")}
+            key = self._keys[letter]
+            self._tell(letter, PEER_REPLY, {"hash": event["hash"], **reply, "privatekey": key})
         else:
-            reply = f"I am node {letter}"
-            self._tell(letter, PEER_REPLY, {"hash": event["hash"], "message": reply})
+            # For a person to answer, in this node's page.
+            self._screen.asked(letter, text)
 
     def _tell(self, letter: str, cmd: str, params: Mapping[str, Any]) -> None:
         """A call whose result nobody waits for."""

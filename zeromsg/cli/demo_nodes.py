@@ -16,6 +16,7 @@ from zeromsg.errors import ZeromsgError
 from zeromsg.service.assembly import NodeService
 from zeromsg.service.config import PeerSettings, Settings, SiteSettings, UiSettings
 from zeromsg.service.site_making import new_site
+from zeromsg.service.site_templates import SITE_EXTRAS, copy_template
 from zeromsg.wire.values import PeerAddress
 
 TITLE = "Demo chat"
@@ -59,7 +60,9 @@ async def demo_pair(
     """
     with tempfile.TemporaryDirectory(prefix="zeromsg-demo-") as name:
         folder = Path(name)
-        site = new_site(folder / "site", TITLE, secrets.token_bytes, time.time).address
+        copy_template("chat", folder / "site")
+        key = new_site(folder / "site", TITLE, secrets.token_bytes, time.time, SITE_EXTRAS)
+        site = key.address
         services: list[NodeService] = []
         try:
             first = _settings(folder, 0, port, SiteSettings(site, folder / "site"), note)

@@ -3,7 +3,6 @@
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -11,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from zeromsg.cli.demo_nodes import DemoPair
-from zeromsg.cli.output import shown
 
 KEPT = 1000
 """Latencies that the summary is made of."""
@@ -37,25 +35,29 @@ class Screen:
             link = Text(url, style=f"bold cyan link {url}", no_wrap=True)
             lines.add_row(Text(f"Node {node.letter}"), link)
         if self._console.is_terminal:
-            title = "Two nodes are up. Open these in a browser and type:"
+            title = "Two nodes are up. Open these in a browser and chat:"
             self._console.print(Panel(lines, title=title, title_align="left", expand=False))
         else:
-            self._console.print("Two nodes are up. Open these in a browser and type:")
+            self._console.print("Two nodes are up. Open these in a browser and chat:")
             self._console.print(lines)
         self._console.print(Text("Ctrl-C ends it.", style="dim"))
 
-    def crossed(self, source: str, target: str, message: Any, seconds: float) -> None:
+    def crossed(self, source: str, target: str, text: str, seconds: float) -> None:
         """A broadcast said at one node has arrived at the other."""
         self._arrived += 1
         self._latencies = [*self._latencies[1 - KEPT :], seconds]
-        self._line(f"{source} {self._arrow} {target}", "green", shown(message), seconds)
+        self._line(f"{source} {self._arrow} {target}", "green", text, seconds)
 
-    def answered(self, question: str, replies: Sequence[Any], seconds: float) -> None:
+    def answered(self, question: str, replies: Sequence[str], seconds: float) -> None:
         """All replies to a question are in."""
         self._answered += 1
         self._line(f"A {self._arrow} ?", "yellow", question, None)
-        for entry in replies:
-            self._line(f"A {self._reply} B", "yellow", shown(entry["reply"]), seconds)
+        for text in replies:
+            self._line(f"A {self._reply} B", "yellow", text, seconds)
+
+    def asked(self, target: str, text: str) -> None:
+        """Somebody asks a question in a page, and those at this node may answer it."""
+        self._line(f"? {self._arrow} {target}", "yellow", text, None)
 
     def _line(self, way: str, style: str, text: str, seconds: float | None) -> None:
         self._console.print(

@@ -226,4 +226,6 @@ class _Listener:
 
 def _complain(failure: Failure, cmd: str) -> None:
     failure.trap(ZeromsgError)
+    if cmd != PEER_REPLY and failure.check(NodeUnreachable):
+        return  # ZeroNet nodes never answer a verdict
     click.echo(f"{cmd}: {failure.getErrorMessage()}", err=True)

@@ -1,5 +1,6 @@
 """`zeromsg broadcast` and `zeromsg send`: say something through a running node."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,18 @@ from zeromsg.cli.working import connected, hush, within, work
 ANSWER_SECONDS = 10.0
 """What the node has for an answer beyond the time that it was told to wait."""
 
+_DEFAULTS: Mapping[str, Any] = {
+    "privatekey": None,
+    "to": None,
+    "peer_count": 5,
+    "immediate": False,
+    "timestamp": False,
+    "broadcast": True,
+    "timeout": 60.0,
+    "encrypt": None,
+}
+"""What nodes take where nothing is said."""
+
 _immediate_option = click.option(
     "--immediate", is_flag=True, help="Nodes keep it for the site's next client if none is there."
 )
@@ -36,6 +49,18 @@ _timeout_option = click.option(
     metavar="SECONDS",
     help="How long to wait for replies.",
 )
+
+
+def stated(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a call without those at their defaults.
+
+    A ZeroNet node never answers a call with a parameter that it does not know.
+    """
+    return {
+        name: value
+        for name, value in params.items()
+        if name not in _DEFAULTS or value != _DEFAULTS[name]
+    }
 
 
 @click.command()
@@ -90,7 +115,8 @@ def broadcast(
         "immediate": immediate,
         "timestamp": timestamp,
         "broadcast": not ask,
-        "timeout": timeout,
+        # How long to wait for replies says nothing where none are asked for.
+        "timeout": timeout if ask else _DEFAULTS["timeout"],
         "encrypt": sealing.parameter(),
     }
     patience = ANSWER_SECONDS + (timeout if ask else 0)
@@ -100,7 +126,7 @@ def broadcast(
         key = await key_for(reactor, url, settings, site, as_user)
         async with connected(reactor, url, site, key=key) as client:
             await give_keys(client, keys)
-            result = await within(reactor, patience, client.call("peerBroadcast", params))
+            result = await within(reactor, patience, client.call("peerBroadcast", stated(params)))
         return report(result, as_json)
 
     hush()
@@ -112,7 +138,10 @@ def _report_sent(result: Any, as_json: bool) -> int:
     if as_json:
         emit(result)
     elif result["sent"]:
-        click.echo(f"sent to {result['peers']} peer(s) as {printable(result['hash'])}")
+        if "hash" in result:
+            click.echo(f"sent to {result['peers']} peer(s) as {printable(result['hash'])}")
+        else:
+            click.echo("sent")  # a ZeroNet node says no more
     else:
         click.echo("Not sent: no peer of the site is connected to the node.", err=True)
     return 0 if result["sent"] else 1
@@ -185,7 +214,7 @@ def send(
         key = await key_for(reactor, url, settings, site, as_user)
         async with connected(reactor, url, site, key=key) as client:
             await give_keys(client, keys)
-            waiting = client.call("peerSend", params)
+            waiting = client.call("peerSend", stated(params))
             result = await within(reactor, timeout + ANSWER_SECONDS, waiting)
         if as_json:
             emit(result)

@@ -1,4 +1,4 @@
-"""`zeromsg site`: make, sign and list sites."""
+"""`zeromsg site`: make, sign, join, leave and list sites."""
 
 import json
 import secrets
@@ -10,6 +10,7 @@ import click
 
 from zeromsg.cli.acting import asked_passphrase
 from zeromsg.cli.desk import Desk
+from zeromsg.cli.operating import ask
 from zeromsg.cli.options import (
     config_option,
     data_dir_option,
@@ -26,14 +27,15 @@ from zeromsg.errors import ConfigError, ContentRefused
 from zeromsg.policy.site_content import ROOT, parse_content
 from zeromsg.service.assembly import USERS_FILE, open_users
 from zeromsg.service.config import Settings
-from zeromsg.service.site_making import new_site, sign_site
+from zeromsg.service.site_making import must_be_no_site, new_site, sign_site
+from zeromsg.service.site_templates import SITE_EXTRAS, TEMPLATES, copy_template
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.group()
 def site() -> None:
-    """Make, sign and list sites, and show their peers."""
+    """Make, sign, join, leave and list sites, and show their peers."""
 
 
 site.add_command(peers)
@@ -41,17 +43,35 @@ site.add_command(peers)
 
 @site.command()
 @click.argument("folder", type=_FOLDER, metavar="DIR")
-@click.option("--title", default="", help="The site's title; by default the directory's name.")
+@click.option(
+    "--title", default="", help="The site's title; by default the template's or directory's name."
+)
+@click.option(
+    "--template",
+    type=click.Choice(list(TEMPLATES)),
+    help="Begin with a copy of a zite that comes with zeromsg: "
+    + "; ".join(f"{name}, {template.about}" for name, template in TEMPLATES.items()),
+)
 @config_option
 @data_dir_option
 @json_option
 def new(
-    folder: Path, title: str, config: Path | None, data_dir: Path | None, as_json: bool
+    folder: Path,
+    title: str,
+    template: str | None,
+    config: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
 ) -> None:
     """Make a site of a directory: its key, its rules, its content.json."""
     desk = Desk(None, config, data_dir)
     users_file = desk.path
-    key = new_site(folder, title, secrets.token_bytes, time.time)
+    must_be_no_site(folder)
+    extras = None
+    if template is not None:
+        copy_template(template, folder)
+        title, extras = title or TEMPLATES[template].title, SITE_EXTRAS
+    key = new_site(folder, title, secrets.token_bytes, time.time, extras)
     try:
         desk.do("site_key_add", {"key": key.wif}, create=True)
     except BaseException:
@@ -109,6 +129,26 @@ def _address_of(folder: Path) -> str:
     if not isinstance(address, str):
         raise ConfigError(f"{path}: it has no address")
     return address
+
+
+@site.command()
+@click.argument("address")
+@node_options
+@data_dir_option
+def join(address: str, node: str | None, config: Path | None, data_dir: Path | None) -> None:
+    """Let a running node fetch the site of ADDRESS, and hold it from now on."""
+    new = ask(node, config, data_dir, "site_join", {"address": address})["new"]
+    click.echo("The node looks for peers that have it." if new else "The node holds it already.")
+
+
+@site.command()
+@click.argument("address")
+@node_options
+@data_dir_option
+def leave(address: str, node: str | None, config: Path | None, data_dir: Path | None) -> None:
+    """Let a running node hold a joined site no more; what it fetched of it is deleted."""
+    ask(node, config, data_dir, "site_leave", {"address": address})
+    click.echo("The node does not hold the site any more.")
 
 
 @site.command("list")

@@ -75,12 +75,31 @@ def _show(found: dict[str, Any]) -> None:
             if opened is not None and found["peer_port"]:
                 click.echo(f"peers can{'' if opened else 'not'} connect to it over {kind}")
         click.echo(f"{found['clients']} client(s), {len(found['links'])} peer(s)\n")
+        _show_tor(found["tor"])
         show_sites(found["sites"])
         _show_links(found["links"])
         _show_trackers(found["trackers"], found.get("serving"))
         _show_messages(found["messages"])
     except (KeyError, TypeError, AttributeError):
         raise NodeUnreachable("its status is of another version: use --json") from None
+
+
+def _show_tor(tor: dict[str, Any] | None) -> None:
+    if tor is None:
+        return
+    problem = printable(str(tor["problem"]))
+    click.echo(f"Tor {printable(str(tor['version']))}: {problem or 'connected'}")
+    if tor["refused"]:
+        counts = ", ".join(f"{kind} {count}" for kind, count in tor["refused"].items())
+        click.echo(f"refused, because it was not Tor: {counts}")
+    table(
+        ("onion", "for", "state", "problem"),
+        [
+            (each["onion"], printable(each["name"]), each["state"], printable(each["problem"]))
+            for each in tor["onions"]
+        ],
+    )
+    click.echo()
 
 
 def show_sites(sites: list[dict[str, Any]]) -> None:

@@ -25,6 +25,8 @@ PING_SECONDS = 60
 """A client is pinged this often, so that dead connections are noticed."""
 
 CLOSE_GOING_AWAY = 1001
+CLOSE_SITE_GONE = 4004
+"""To clients of a site that the node does not hold any more: coming back is in vain."""
 
 HELD_BYTES = 64 * 1024
 """From so much on a client is not ready for more; as much waits in its transport."""
@@ -233,6 +235,12 @@ class ClientFactory(WebSocketServerFactory):
         self._clients.add(protocol)
         protocol.is_closed.addBoth(lambda _: self._clients.discard(protocol))
         return protocol
+
+    def drop_site(self, site: str) -> None:
+        """Tell the clients of a site that the node holds it no more."""
+        for client in list(self._clients):
+            if client.site == site and client.state == client.STATE_OPEN:
+                client.sendClose(CLOSE_SITE_GONE, "this node does not hold the site any more")
 
     def stop(self) -> None:
         """Tell every client that the node goes away."""

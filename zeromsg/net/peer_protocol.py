@@ -29,6 +29,7 @@ from zeromsg.errors import TheirMistake, Unreachable
 from zeromsg.interfaces import Answer
 from zeromsg.log import leveled
 from zeromsg.net.tls import FIRST_BYTE
+from zeromsg.policy.faces import CLEAR
 from zeromsg.protocol.conversation import (
     ANSWER_SECONDS,
     AnswerArrived,
@@ -50,6 +51,9 @@ from zeromsg.wire.names import HANDSHAKE, RESPONSE
 from zeromsg.wire.packing import pack
 from zeromsg.wire.peer_messages import Handshake
 from zeromsg.wire.values import PeerAddress
+
+PATIENCE = 2.0
+"""How much longer than elsewhere is waited for peers behind Tor."""
 
 _FLUSH_SECONDS = 1.0
 """What a dropped peer has to take what was already written."""
@@ -97,6 +101,8 @@ class PeerProtocol(TwistedProtocol):
     dialled: whether this node opened the connection.
     tls: options where this connection may be encrypted, else None.
     tls_first: a dialler begins with TLS instead of a plain handshake.
+    face: as whom this node shows itself here (`policy.faces`); with an onion's,
+        an accepted connection has a pseudonym as `remote`.
     """
 
     _log = Logger(observer=leveled)
@@ -112,11 +118,15 @@ class PeerProtocol(TwistedProtocol):
         dialled: bool,
         tls: CertificateOptions | None,
         tls_first: bool = False,
+        face: str = CLEAR,
     ) -> None:
         self._owner = owner
         self.remote = remote
         self.identity = remote.host
         self.dialled = dialled
+        self.face = face
+        # Through Tor everything takes longer, as ZeroNet nodes know too.
+        self._patience = PATIENCE if face else 1.0
         self._clock = clock
         self._limits = limits
         self._tls = tls
@@ -157,11 +167,22 @@ class PeerProtocol(TwistedProtocol):
         if self.dialled:
             return self.remote
         theirs = self.theirs
-        if theirs is None or theirs.fileserver_port == 0:
+        if self.face or theirs is None or theirs.fileserver_port == 0:
             return None
         if theirs.port_opened is False and not self.remote.is_private:
             return None
         return PeerAddress(self.remote.host, theirs.fileserver_port)
+
+    @property
+    def claim(self) -> PeerAddress | None:
+        """The onion that a stranger says is its own; nothing shows that it is."""
+        theirs = self.theirs
+        if not self.face or self.dialled or theirs is None or not theirs.onion:
+            return None
+        try:
+            return PeerAddress.parse(f"{theirs.onion}.onion:{theirs.fileserver_port}")
+        except ValueError:
+            return None
 
     @property
     def extension(self) -> int:
@@ -190,6 +211,7 @@ class PeerProtocol(TwistedProtocol):
             return fail(Unreachable("too many requests wait for an answer"))
         answered: Deferred[Answer] = Deferred()
         now = self._clock.seconds()
+        timeout *= self._patience
         self._write(self._conversation.request(cmd, packed, answered, now, timeout))
         return answered
 
@@ -219,9 +241,9 @@ class PeerProtocol(TwistedProtocol):
         self._transport.loseConnection()
         self._later(_FLUSH_SECONDS, self._transport.abortConnection)
 
-    def retire(self, seconds: float, reason: str, needless: Callable[[], bool]) -> None:
-        """Close after a while, if it is still needless then."""
-        self._later(seconds, lambda: self.drop(reason) if needless() else None)
+    def retire(self, seconds: float, reason: str, still: Callable[[], bool]) -> None:
+        """Close after a while, if that is still right then."""
+        self._later(seconds, lambda: self.drop(reason) if still() else None)
 
     # What the pool's clock asks.
 
@@ -234,7 +256,7 @@ class PeerProtocol(TwistedProtocol):
         if conversation.dawdles(now):
             self.drop("it takes too long over one message")
         idle = now - max(conversation.last_received, self.opened_at)
-        if idle > ANSWER_SECONDS and (late or conversation.partial):
+        if idle > ANSWER_SECONDS * self._patience and (late or conversation.partial):
             self.drop("it does not answer" if late else "it began a message and stopped")
 
     @property
@@ -257,9 +279,10 @@ class PeerProtocol(TwistedProtocol):
     def connectionMade(self) -> None:
         self._connected = True
         self.opened_at = self._clock.seconds()
-        self._transport.setTcpNoDelay(True)
+        if not self.face:  # Tor's SOCKS port may be a unix socket
+            self._transport.setTcpNoDelay(True)
         self._transport.registerProducer(self, True)  # type: ignore[attr-defined]
-        self._later(HANDSHAKE_SECONDS, self._handshake_timed_out)
+        self._later(HANDSHAKE_SECONDS * self._patience, self._handshake_timed_out)
         if self._closing:
             self._transport.abortConnection()
         elif self.dialled:
@@ -365,7 +388,8 @@ class PeerProtocol(TwistedProtocol):
                 greeting.addCallbacks(self._greeted, lambda failure: None)
                 greeting.addErrback(self._mistaken)
                 params = order.handshake.to_wire()
-                data = self._conversation.greet(params, greeting, now, HANDSHAKE_SECONDS)
+                seconds = HANDSHAKE_SECONDS * self._patience
+                data = self._conversation.greet(params, greeting, now, seconds)
                 self._transport.write(data)
                 self._solitary = True
             elif isinstance(order, SendResponse):
@@ -383,7 +407,7 @@ class PeerProtocol(TwistedProtocol):
     def _opened(self, order: Opened) -> None:
         self.theirs = order.theirs
         self.address = self._known_address()
-        if not self.dialled:
+        if not self.dialled and not self.face:
             self.declared = PeerAddress(self.identity, order.theirs.fileserver_port)
         self.name = str(self.address or self.remote)
         self._solitary = True

@@ -15,11 +15,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from zeromsg.errors import NotTried, TheirMistake, Unreachable
-from zeromsg.interfaces import IPeerLink, IRequests
+from zeromsg.interfaces import Entropy, IPeerLink, IRequests
 from zeromsg.log import leveled
 from zeromsg.net.dialer import DIAL_ERRORS
 from zeromsg.net.peer_protocol import Limits, OwnAddress, PeerProtocol, TlsFailed, remote_of
+from zeromsg.net.socks import CONNECT_SECONDS as ONION_SECONDS
 from zeromsg.policy.addresses import is_private
+from zeromsg.policy.faces import CLEAR, Doors, is_pseudonym, make_pseudonym, speaks_of
+from zeromsg.policy.onion_dials import OnionDials
+from zeromsg.protocol.socks import SocksFailed
 from zeromsg.wire.names import PING
 from zeromsg.wire.peer_messages import Handshake
 from zeromsg.wire.values import PeerAddress
@@ -53,12 +57,21 @@ BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 60.0
 PLAIN_LIMIT = 10_000
 
+STRANGERS_SHARE = 2
+"""Those that come in through onions have at most this part of all connections: a half."""
+
+STAGGER_SECONDS = 20.0
+"""Faces do not all dial a configured onion at the same moment, which would link them."""
+
+Key = tuple[PeerAddress, str]
+"""A peer, and the face (`policy.faces`) that we show it; one link for each."""
+
 
 @attrs.define(eq=False)
 class _Kept:
     """A configured peer that is always kept connected."""
 
-    address: PeerAddress
+    key: Key
     delay: float = BACKOFF_FIRST
     timer: IDelayedCall | None = None
 
@@ -66,8 +79,10 @@ class _Kept:
 class Pool:
     """The node's links (`interfaces.IPeers`).
 
-    connector: how to connect to an address.
-    ours: what this node says of itself to a remote address.
+    connector: how to connect to an address in the name of a face.
+    ours: what this node says of itself to a remote address, as which face.
+    face_of: as which face an address is dialled for a site.
+    is_own: whether an address is an onion of this node.
     tls: options for encryption, None to stay plain.
     used: whether anybody needs a link; unused ones are closed after a while.
     """
@@ -77,16 +92,19 @@ class Pool:
     def __init__(
         self,
         *,
-        connector: Callable[[PeerAddress], IStreamClientEndpoint],
-        ours: Callable[[PeerAddress], Handshake],
+        connector: Callable[[PeerAddress, str], IStreamClientEndpoint],
+        ours: Callable[[PeerAddress, str], Handshake],
         peer_id: str,
         tls: CertificateOptions | None,
         clock: IReactorTime,
         rng: random.Random,
+        entropy: Entropy,
         limits: Limits,
         max_connections: int,
         charge: Callable[[str, float, str], None],
         used: Callable[[IPeerLink], bool],
+        face_of: Callable[[PeerAddress, str], str] = lambda address, site: CLEAR,
+        is_own: Callable[[PeerAddress], bool] = lambda address: False,
     ) -> None:
         self._requests: IRequests
         self._connector = connector
@@ -95,19 +113,24 @@ class Pool:
         self._tls = tls
         self._clock = clock
         self._rng = rng
+        self._entropy = entropy
         self._limits = limits
         self._max_connections = max_connections
         self._charge = charge
         self._used = used
+        self._face_of = face_of
+        self._is_own = is_own
+        self._doors = Doors()
+        self._onion_dials = OnionDials(rng)
         self._all: dict[PeerProtocol, None] = {}
         self._open: dict[PeerProtocol, None] = {}
-        self._by_address: dict[PeerAddress, PeerProtocol] = {}
-        self._dials: dict[PeerAddress, Deferred[None]] = {}
-        self._waiters: dict[PeerAddress, list[Deferred[IPeerLink]]] = {}
+        self._by_key: dict[Key, PeerProtocol] = {}
+        self._dials: dict[Key, Deferred[None]] = {}
+        self._waiters: dict[Key, list[Deferred[IPeerLink]]] = {}
         self._plain: dict[PeerAddress, None] = {}
         self._ourselves: dict[PeerAddress, None] = {}
         self._dialled: dict[str, deque[float]] = {}
-        self._kept: dict[PeerAddress, _Kept] = {}
+        self._kept: dict[Key, _Kept] = {}
         self._connects: Counter[str] = Counter()
         self._round_ends = 0.0
         self._running = False
@@ -126,8 +149,29 @@ class Pool:
         self._running = True
         self._ticking.start(TICK_SECONDS, now=False)
         for address in keep:
-            self._kept[address] = _Kept(address)
-            self._keep(address)
+            self.keep(address)
+
+    def keep(self, address: PeerAddress, site: str = "") -> None:
+        """Keep a configured peer connected from now on; an onion for each site's face."""
+        key = (address, self._face_of(address, site))
+        if key in self._kept:
+            return
+        others = any(kept == address for kept, _ in self._kept)
+        kept = self._kept[key] = _Kept(key)
+        if others:
+            wait = self._rng.uniform(0.0, STAGGER_SECONDS)
+            kept.timer = self._clock.callLater(wait, self._keep, key)
+        else:
+            self._keep(key)
+
+    def drop_face(self, face: str) -> None:
+        """A face is not shown any more: close its links, and keep none."""
+        for key in [key for key in self._kept if key[1] == face]:
+            kept = self._kept.pop(key)
+            if kept.timer is not None and kept.timer.active():
+                kept.timer.cancel()
+        for link in [link for link in self._all if link.face == face]:
+            link.drop("its site is held no more")
 
     def stop(self) -> None:
         """Close everything now."""
@@ -148,40 +192,46 @@ class Pool:
     def links(self) -> Collection[PeerProtocol]:
         return self._open.keys()
 
-    def named(self, name: str) -> PeerProtocol | None:
+    def named(self, name: str, site: str = "") -> PeerProtocol | None:
         try:
-            link = self._by_address.get(PeerAddress.parse(name))
+            address = PeerAddress.parse(name)
         except ValueError:
-            return None
-        if link is not None:
-            return link
-        # A peer with a closed port is known by its end of the connection.
-        return next((link for link in self._open if link.name == name), None)
+            address = None
+        if address is not None:
+            link = self._by_key.get((address, self._face_of(address, site)))
+            if link is not None:
+                return link
+        # A peer with a closed port is known by its end of the connection, or a pseudonym.
+        return next(
+            (link for link in self._open if link.name == name and speaks_of(link.face, site)), None
+        )
 
-    def link_to(self, address: PeerAddress) -> Deferred[IPeerLink]:
+    def link_to(self, address: PeerAddress, site: str = "") -> Deferred[IPeerLink]:
         waiting: Deferred[IPeerLink] = Deferred()
-        link = self._by_address.get(address)
+        key = (address, self._face_of(address, site))
+        link = self._by_key.get(key)
         if link is not None:
             waiting.callback(link)
-        elif address in self._dials:
-            self._waiters[address].append(waiting)
-        elif refusal := self._refusal(address):
+        elif key in self._dials:
+            self._waiters[key].append(waiting)
+        elif refusal := self._refusal(key):
             waiting.errback(NotTried(refusal))
         else:
-            self._waiters[address] = [waiting]
-            dial = Deferred.fromCoroutine(self._dial(address))
+            self._waiters[key] = [waiting]
+            dial = Deferred.fromCoroutine(self._dial(key))
             # A dial may be over before it is noted.
-            if address in self._waiters:
-                self._dials[address] = dial
+            if key in self._waiters:
+                self._dials[key] = dial
         return waiting
 
     def is_us(self, address: PeerAddress) -> bool:
-        return address in self._ourselves
+        return address in self._ourselves or self._is_own(address)
 
-    def _refusal(self, address: PeerAddress) -> str:
+    def _refusal(self, key: Key) -> str:
+        address, face = key
         if not self._running:
             return "this node stops"
-        if address in self._ourselves:
+        if self.is_us(address):
             return "that is this node itself"
         if self._requests.banned(address.host):
             return "that peer is banned"
@@ -191,6 +241,8 @@ class Pool:
             return "too many connections"
         if not self._may_dial(address):
             return "that host was dialled too often just now"
+        if face:
+            return self._onion_dials.refusal(address, self._clock.seconds())
         return ""
 
     def _may_dial(self, address: PeerAddress) -> bool:
@@ -213,10 +265,14 @@ class Pool:
         if len(self._ourselves) > OURSELVES_LIMIT:
             del self._ourselves[next(iter(self._ourselves))]
 
-    async def _dial(self, address: PeerAddress) -> None:
+    async def _dial(self, key: Key) -> None:
         problem: Exception | None = None
+        address, face = key
         try:
-            await self._connect(address)
+            if face:
+                await self._open_onion(address, face)
+            else:
+                await self._connect(address)
         except OwnAddress as own:
             self._is_us(address)
             problem = own
@@ -225,16 +281,32 @@ class Pool:
             if address in self._ourselves:
                 problem = OwnAddress("that is this node itself")
         finally:
-            self._dials.pop(address, None)
-            waiters = self._waiters.pop(address, [])
-        link = self._by_address.get(address)
+            self._dials.pop(key, None)
+            waiters = self._waiters.pop(key, [])
+        link = self._by_key.get(key)
         for waiting in waiters:
             if waiting.called:
                 continue
             if link is not None:
                 waiting.callback(link)
+            elif isinstance(problem, NotTried):
+                waiting.errback(NotTried(str(problem)))
             else:
                 waiting.errback(Unreachable(str(problem or "the connection was lost")))
+
+    async def _open_onion(self, address: PeerAddress, face: str) -> None:
+        """Through Tor, never with TLS: Tor encrypts, and proves who answers."""
+        self._onion_dials.begun()
+        try:
+            await self._open_link(address, tls_first=False, face=face)
+        except SocksFailed as failed:
+            self._onion_dials.failed(address, failed.problem, self._clock.seconds())
+            self._log.debug("{peer}: {problem}", peer=str(address), problem=str(failed))
+            raise failed.as_unreachable() from None
+        else:
+            self._onion_dials.succeeded(address)
+        finally:
+            self._onion_dials.ended()
 
     async def _connect(self, address: PeerAddress) -> None:
         """TLS first, then plain where the peer cannot; as ZeroNet nodes dial."""
@@ -255,13 +327,15 @@ class Pool:
         # ZeroNet nodes never look for TLS on connections from these.
         return address in self._plain or address.host in ("127.0.0.1", "::1")
 
-    async def _open_link(self, address: PeerAddress, tls_first: bool) -> None:
-        link = self._protocol(address, dialled=True, tls_first=tls_first)
+    async def _open_link(self, address: PeerAddress, tls_first: bool, face: str = CLEAR) -> None:
+        link = self._protocol(address, dialled=True, tls_first=tls_first, face=face)
         self._all[link] = None
         self._dials_now(address)
         try:
-            connecting = self._connector(address).connect(_OneShot(link))
-            connecting.addTimeout(CONNECT_SECONDS, self._clock)
+            connecting = self._connector(address, face).connect(_OneShot(link))
+            # The way through Tor has its own, longer time.
+            seconds = CONNECT_SECONDS if not face else 2 * ONION_SECONDS
+            connecting.addTimeout(seconds, self._clock)
             await connecting
         except DIAL_ERRORS as problem:
             self._all.pop(link, None)
@@ -272,26 +346,40 @@ class Pool:
         await link.ready
 
     def _protocol(
-        self, remote: PeerAddress, *, dialled: bool, tls_first: bool = False
+        self,
+        remote: PeerAddress,
+        *,
+        dialled: bool,
+        tls_first: bool = False,
+        face: str = CLEAR,
     ) -> PeerProtocol:
         return PeerProtocol(
             self,
             remote,
-            self._ours,
+            lambda remote: self._ours(remote, face),
             self._clock,
             self._limits,
             dialled=dialled,
-            tls=self._tls,
+            tls=None if face else self._tls,
             tls_first=tls_first,
+            face=face,
         )
 
     # Configured peers.
 
-    def _keep(self, address: PeerAddress) -> None:
-        kept = self._kept[address]
+    def _keep(self, key: Key) -> None:
+        kept = self._kept[key]
         kept.timer = None
-        linked = self.link_to(address)
+        address, face = key
+        linked = self.link_to(address, face)
         linked.addCallbacks(self._kept_open, self._kept_failed, (kept,), {}, (kept,), {})
+
+    def tor_is_back(self) -> None:
+        """Dial configured onions soon: their pauses were Tor's, not theirs."""
+        for key, kept in self._kept.items():
+            if key[1] and kept.timer is not None and kept.timer.active():
+                kept.delay = BACKOFF_FIRST
+                kept.timer.reset(self._rng.uniform(0.0, BACKOFF_FIRST))
 
     def _kept_open(self, link: IPeerLink, kept: _Kept) -> None:
         kept.delay = BACKOFF_FIRST
@@ -300,17 +388,17 @@ class Pool:
         failure.trap(Unreachable)
         self._log.debug(
             "{peer} cannot be reached: {problem}",
-            peer=str(kept.address),
+            peer=str(kept.key[0]),
             problem=failure.getErrorMessage(),
         )
         self._retry(kept)
 
     def _retry(self, kept: _Kept) -> None:
-        if not self._running or kept.address in self._ourselves or kept.timer is not None:
+        if not self._running or self.is_us(kept.key[0]) or kept.timer is not None:
             return
         delay = kept.delay * self._rng.uniform(0.75, 1.25)
         kept.delay = min(kept.delay * 2, BACKOFF_MOST)
-        kept.timer = self._clock.callLater(delay, self._keep, kept.address)
+        kept.timer = self._clock.callLater(delay, self._keep, kept.key)
 
     # Accepting.
 
@@ -332,6 +420,24 @@ class Pool:
         self._all[link] = None
         return link
 
+    def accept_stranger(self, face: str) -> PeerProtocol | None:
+        """The same for a connection to an onion of ours: nobody knows where it comes from."""
+        now = self._clock.seconds()
+        if not self._running or not self._doors.may_enter(face, now):
+            return None
+        if len(self._all) >= self._max_connections and not self._make_room(now):
+            return None
+        strangers = sum(bool(link.face) and not link.dialled for link in self._all)
+        if strangers >= max(1, self._max_connections // STRANGERS_SHARE):
+            return None
+        link = self._protocol(make_pseudonym(self._entropy), dialled=False, face=face)
+        link.ready.addErrback(self._not_opened, link)
+        self._all[link] = None
+        points = self._doors.points(face, now)
+        if points:
+            self._charge(link.identity, points, "others that came this way were banned")
+        return link
+
     def _not_opened(self, failure: Failure, link: PeerProtocol) -> None:
         if not failure.check(OwnAddress):
             return
@@ -342,7 +448,9 @@ class Pool:
 
     def _make_room(self, now: float) -> bool:
         """Close the link that was idle longest, if any was for a minute."""
-        idle = max(self._all, key=lambda link: link.idle(now), default=None)
+        # What took Tor several circuits to build is kept warm.
+        cheap = [link for link in self._all if not (link.face and link.dialled)]
+        idle = max(cheap or self._all, key=lambda link: link.idle(now), default=None)
         if idle is None or idle.idle(now) < 60.0:
             return False
         idle.drop("others need the place")
@@ -363,14 +471,15 @@ class Pool:
         self._requests.opened(link)
 
     def _file(self, address: PeerAddress, link: PeerProtocol) -> None:
-        """One link for each peer; two arise when both sides dial at once."""
-        other = self._by_address.get(address)
+        """One link for each peer and face; two arise when both sides dial at once."""
+        key = (address, link.face)
+        other = self._by_key.get(key)
         if other is None or not other.open:
-            self._by_address[address] = link
+            self._by_key[key] = link
             return
         if link.dialled and not other.dialled:
             # What we dialled is proven to be there; the other only claims the port.
-            self._by_address[address] = link
+            self._by_key[key] = link
         if not self._same_peer(link, other) or link.dialled == other.dialled:
             return
         ours, theirs = (link, other) if link.dialled else (other, link)
@@ -380,8 +489,9 @@ class Pool:
         else:
             # ZeroNet nodes know no rule; they send over whichever is left.
             keep, spare = ours, theirs
-        self._by_address[address] = keep
+        self._by_key[key] = keep
         # Not at once: what either side asked on it before it knew is still answered.
+        # And the one that is kept may have been about to end.
         spare.retire(SPARE_SECONDS, "there is another connection to it", lambda: keep.open)
 
     @staticmethod
@@ -399,17 +509,22 @@ class Pool:
     def link_lost(self, link: PeerProtocol, opened: bool) -> None:
         self._all.pop(link, None)
         address = link.address
-        if address is not None and self._by_address.get(address) is link:
-            del self._by_address[address]
-            others = (other for other in self._open if other.address == address)
+        key = (address, link.face) if address is not None else None
+        if key is not None and self._by_key.get(key) is link:
+            del self._by_key[key]
+            others = (
+                other
+                for other in self._open
+                if other.address == address and other.face == link.face
+            )
             heir = next((other for other in others if other is not link and other.open), None)
             if heir is not None:
-                self._by_address[address] = heir
+                self._by_key[key] = heir
         if link in self._open:
             del self._open[link]
             self._requests.closed(link)
-        kept = self._kept.get(address) if address is not None else None
-        if kept is not None and opened and address not in self._by_address:
+        kept = self._kept.get(key) if key is not None else None
+        if kept is not None and opened and key not in self._by_key:
             self._retry(kept)
 
     def link_requested(
@@ -423,6 +538,8 @@ class Pool:
     def ban(self, identity: str) -> None:
         """Close every link of a sender that was banned."""
         for link in [link for link in self._all if link.identity == identity]:
+            if is_pseudonym(identity):
+                self._doors.banned(link.face, self._clock.seconds())
             link.drop("banned")
 
     # The clock.
@@ -434,10 +551,19 @@ class Pool:
             if not link.open:
                 continue
             idle = link.idle(now)
-            if idle > UNUSED_SECONDS and link.address not in self._kept and not self._used(link):
+            if idle > UNUSED_SECONDS and not self._is_kept(link) and not self._used(link):
                 link.drop("nobody uses it")
             elif idle > PING_SECONDS and now - link.last_sent > PING_SECONDS:
                 link.ask(PING, {}).addErrback(_ignore_unreachable)
+
+    def _is_kept(self, link: PeerProtocol) -> bool:
+        if link.address is None or (link.address, link.face) not in self._kept:
+            return False
+        if link.face and not self._used(link):
+            # A configured onion need not hold every site; asking again would only tell of them.
+            del self._kept[link.address, link.face]
+            return False
+        return True
 
 
 def _counted(address: PeerAddress) -> str:
@@ -460,6 +586,19 @@ class _OneShot(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> PeerProtocol:
         return self._link
+
+
+class StrangerFactory(Factory):
+    """Accepts connections that come through an onion of ours."""
+
+    noisy = False
+
+    def __init__(self, pool: Pool, face: str) -> None:
+        self._pool = pool
+        self._face = face
+
+    def buildProtocol(self, addr: IAddress | None) -> PeerProtocol | None:
+        return self._pool.accept_stranger(self._face)
 
 
 class PeerFactory(Factory):

@@ -21,6 +21,8 @@ from zeromsg.errors import TheirMistake, Unreachable
 from zeromsg.interfaces import IPeerLink, IRequests
 from zeromsg.net.dialer import CONNECT_SECONDS, DIAL_ERRORS
 from zeromsg.net.peer_protocol import Limits, PeerProtocol, TlsFailed
+from zeromsg.net.socks import CONNECT_SECONDS as ONION_SECONDS
+from zeromsg.policy.faces import CLEAR
 from zeromsg.wire.peer_messages import Handshake
 from zeromsg.wire.values import PeerAddress
 
@@ -114,13 +116,16 @@ class TrackerLinks:
             dialled=True,
             tls=self._tls,
             tls_first=tls_first,
+            # A face that speaks of no site: trackers need none.
+            face=onion or address.host if address.kind == "onion" else CLEAR,
         )
         self._all[link] = (address, onion)
         if not self._ticking.running:
             self._ticking.start(TICK_SECONDS, now=False)
         try:
             connecting = self._connector(address, onion).connect(_OneShot(link))
-            connecting.addTimeout(CONNECT_SECONDS, self._clock)
+            seconds = 2 * ONION_SECONDS if address.kind == "onion" else CONNECT_SECONDS
+            connecting.addTimeout(seconds, self._clock)
             await connecting
         except DIAL_ERRORS as problem:
             self._forget(link)

@@ -111,6 +111,7 @@ class PeerBook:
     """All that is known of peers, site by site.
 
     allow_private: whether a stranger may name private addresses.
+    kinds: of addresses that are kept at all.
     is_us: whether an address is this node's own.
     """
 
@@ -118,11 +119,13 @@ class PeerBook:
         self,
         *,
         allow_private: bool = False,
+        kinds: Container[str] = ("ipv4", "ipv6", "onion"),
         is_us: Callable[[PeerAddress], bool] = lambda address: False,
         site_limit: int = SITE_LIMIT,
         limit: int = BOOK_LIMIT,
     ) -> None:
         self._allow_private = allow_private
+        self._kinds = kinds
         self._is_us = is_us
         self._site_limit = site_limit
         self._limit = limit
@@ -172,6 +175,8 @@ class PeerBook:
     def _fits(self, address: PeerAddress, source: Source) -> bool:
         # Announcements on the local network name addresses of that network.
         private = self._allow_private or source is Source.LOCAL
+        if address.kind not in self._kinds:
+            return False
         return not unfit(address, allow_private=private) and not self._is_us(address)
 
     def _note(self, peer: Peer, source: Source, now: float) -> None:

@@ -302,6 +302,21 @@ def _rules_for(site: str, inner_path: str, content: _Map, held: Mapping[str, _Ma
     raise _refusal(f"no content.json that is held speaks of {inner_path}")
 
 
+def is_governed(inner_path: str, held: Mapping[str, _Map]) -> bool:
+    """Whether some content.json that is held speaks of a content.json at this place."""
+    if not is_safe_path(inner_path) or inner_path.rpartition("/")[2] != ROOT:
+        return False
+    for folder in _folders_above(inner_path):
+        above = held.get(folder + ROOT, {})
+        relative = inner_path.removeprefix(folder)
+        includes = above.get("includes")
+        if isinstance(includes, dict) and relative in includes:
+            return True
+        if "user_contents" in above:
+            return relative.count("/") == 1
+    return inner_path == ROOT
+
+
 def _folders_above(inner_path: str) -> Iterator[str]:
     folder = _folder(inner_path)
     while folder:
@@ -339,6 +354,33 @@ def _user_rules(site: str, relative: str, content: _Map, user_contents: _Map) ->
         if _compile(pattern).match(_utf8(user)):
             _merge(merged, rules)
     return _compile_rules(site, merged, _map(user_contents, "cert_signers"))
+
+
+def content_rules(
+    site: str, inner_path: str, content: _Map, held: Mapping[str, _Map]
+) -> dict[str, Any]:
+    """What a content.json has to keep to, as ZeroNet's `fileRules` shows it.
+
+    content: what the one to be judged says of its author (`cert_user_id` and
+    `cert_auth_type`, in a user's folder). Raises ContentRefused.
+    """
+    rules = _rules_for(site, inner_path, content, held)
+    shown: dict[str, Any] = {"signers": rules.signers}
+    if inner_path == ROOT:
+        return shown
+    limits = {"max_size": rules.max_size, "max_size_optional": rules.max_size_optional}
+    patterns = {
+        "files_allowed": rules.files_allowed,
+        "files_allowed_optional": rules.files_allowed_optional,
+    }
+    shown |= {key: value for key, value in limits.items() if value is not None}
+    shown |= {key: value.pattern for key, value in patterns.items() if value is not None}
+    if not rules.includes_allowed:
+        shown["includes_allowed"] = False
+    if rules.issuers is not None:
+        shown["cert_signers"] = dict(rules.issuers)
+        shown["user_address"] = _folder(inner_path).split("/")[-2]
+    return shown
 
 
 def _merge(into: dict[str, Any], rules: object) -> None:

@@ -320,7 +320,7 @@ NOT_OF_THE_GROUP = Rejected(
 def _check_signature(envelope: Envelope, body: Body) -> tuple[str, bytes] | Rejected:
     """The address that signed and its public key, empty for none. Nothing of it lies in `raw`."""
     signed_by, _, signature = envelope.signature.partition("|")
-    # A node of ours names the signer inside raw, so a copy without its
+    # A node of ours names the signer inside raw, "" for none, so a copy without its
     # signature was stripped, and one signed by another was signed anew.
     if body.signer is not None and body.signer != signed_by:
         return _SPOILT_SIGNATURE
@@ -343,11 +343,11 @@ def _check_certificate(
     try:
         cert = Certificate.from_wire(envelope.cert)
     except TheirMistake:
-        return _BAD_CERTIFICATE
-    return cert if verify_cert(signer, cert, rules.cert_signers) else _BAD_CERTIFICATE
+        return BAD_CERTIFICATE
+    return cert if verify_cert(signer, cert, rules.cert_signers) else BAD_CERTIFICATE
 
 
-_BAD_CERTIFICATE = Rejected("certificate", 7, "Invalid signature certificate", final=False)
+BAD_CERTIFICATE = Rejected("certificate", 7, "Invalid signature certificate", final=False)
 
 
 def _check_signed_only(rules: Rules, signed_by: str) -> Rejected | None:

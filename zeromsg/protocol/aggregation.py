@@ -12,7 +12,7 @@ class Aggregation:
 
     Entries of the result: `{"ip", "reply", "hash", "signed_by", "cert"}`; who
     failed or was silent has `{"error": "<code>: <sentence>"}` as reply and
-    empty texts beside it.
+    empty texts beside it. A reply's `user`, if it has one, goes along.
     """
 
     _entries: dict[str, dict[str, Any] | None]
@@ -34,6 +34,7 @@ class Aggregation:
                 "hash": reply["hash"],
                 "signed_by": reply["signed_by"],
                 "cert": reply["cert"],
+                **({"user": reply["user"]} if "user" in reply else {}),
             }
 
     def failed(self, address: str, error: str) -> None:

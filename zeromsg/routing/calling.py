@@ -40,12 +40,16 @@ class Context:
 class Command:
     """parameters: in the order in which they may be given by position.
 
-    admin: only trusted connections may run it; the number of a call is no trust.
+    admin: only trusted connections and sites with ADMIN may run it; the number of a
+    call is no trust. personal: only trusted connections.
+    read: sites that may read another one may run it there.
     """
 
     parameters: Sequence[Parameter]
     run: Callable[..., Any]
     admin: bool = False
+    personal: bool = False
+    read: bool = False
 
 
 Table = Mapping[str, Command]

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from zeromsg.errors import TheirMistake, Unreachable
 from zeromsg.interfaces import Answer, IPeerLink, IPeers, ISites
+from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.fanout import choose
 from zeromsg.policy.rate import Buckets, Frequency
 from zeromsg.policy.recorder import Stopwatch
@@ -173,7 +174,7 @@ class Carrying:
     def _checked(self, link: IPeerLink, envelope: Envelope, body: Body) -> str | Rejected:
         """The signer of a message that this node would take itself, or why it would not."""
         site = self._sites.get(body.site)
-        if site is None:
+        if site is None or not speaks_of(link.face, body.site):
             return _refused(UNKNOWN_SITE)
         if site.rules is None:
             return no_rules(body.site)
@@ -190,7 +191,7 @@ class Carrying:
         return verdict if isinstance(verdict, Rejected) else verdict.signed_by
 
     def _target(self, site: str, name: str, asker: IPeerLink) -> IPeerLink | None:
-        link = self._peers.named(name)
+        link = self._peers.named(name, site)
         if link is None or link is asker or not self._site_peers.takes_part(site, link):
             return None
         return None if self._site_peers.speaking.deaf(link) else link

@@ -3,7 +3,7 @@
 A site may add a certificate that it got for the person; what replaces another
 one, or chooses among them, the person is asked about (`prompts`). `certSet` and
 `certList` need no asking, so only trusted connections may call them. That a
-certificate is true, the readers of messages check, not we.
+certificate is true is checked when something is signed with it.
 Source: ZeroFrame API, certificates.
 """
 
@@ -20,6 +20,7 @@ from zeromsg.routing.binding import Parameter, boolean, optional_text, text
 from zeromsg.routing.calling import Command, Context, Table, held
 from zeromsg.routing.delivery import Delivery
 from zeromsg.routing.info import site_info
+from zeromsg.routing.permissions import Permissions
 from zeromsg.routing.prompts import Choice, Prompts, Question
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.wire.client_messages import event_head
@@ -58,7 +59,9 @@ class CertCommands:
         delivery: Delivery,
         site_peers: SitePeers,
         prompts: Prompts,
+        permissions: Permissions,
     ) -> None:
+        self._permissions = permissions
         self._sites = sites
         self._users = users
         self._delivery = delivery
@@ -154,7 +157,8 @@ class CertCommands:
         ]
         if found is None or not clients:
             return
-        info = site_info(found, user, len(self._site_peers.participants(site)))
+        peers = len(self._site_peers.participants(site))
+        info = site_info(found, user, peers, self._permissions.of(site))
         head = event_head(SET_SITE_INFO, dump_compact({**info, "event": ["cert_changed", domain]}))
         for client in clients:
             client.push(head)

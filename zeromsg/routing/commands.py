@@ -21,6 +21,7 @@ from zeromsg.routing.binding import Parameter, anything, bind, text
 from zeromsg.routing.calling import ANSWERED, Command, Context, Table
 from zeromsg.routing.delivery import Delivery
 from zeromsg.routing.message_commands import in_order
+from zeromsg.routing.permissions import Permissions
 from zeromsg.routing.prompts import Prompts
 from zeromsg.wire import names
 from zeromsg.wire.client_messages import Answer, Call, parameters
@@ -29,7 +30,7 @@ CALLS_LIMIT = 1000
 """Calls of one client that may wait for their result."""
 
 _FOR_OTHER_SITES = (names.PEER_BROADCAST, names.PEER_SEND, names.PEER_REPLY)
-"""Commands that `as` may run for any site, unsigned."""
+"""Commands that `as` may run for any site, unsigned, and signed where that is allowed."""
 
 
 class Commands:
@@ -38,9 +39,15 @@ class Commands:
     _log = Logger(observer=leveled)
 
     def __init__(
-        self, users: IUsers, delivery: Delivery, prompts: Prompts, tables: Iterable[Table]
+        self,
+        users: IUsers,
+        delivery: Delivery,
+        prompts: Prompts,
+        permissions: Permissions,
+        tables: Iterable[Table],
     ) -> None:
         self._users = users
+        self._permissions = permissions
         self._delivery = delivery
         self._prompts = prompts
         self._running: dict[IClient, set[Deferred[Any]]] = {}
@@ -94,13 +101,26 @@ class Commands:
         command = self._table.get(cmd)
         if command is None:
             return {"error": f"{names.UNKNOWN_COMMAND}{call.cmd[:100]}"}
-        if command.admin and not context.trusted:
+        if not self._may_run(context, command):
             raise ClientError("denied", f"You don't have permission to run {cmd}")
         order = in_order(cmd, call.positional) or command.parameters
         arguments = bind(cmd, order, call)
-        if context.site != context.client.site and arguments.get("privatekey") is not None:
+        if not self._may_use(context, arguments.get("privatekey")):
             raise ClientError("denied", f"No permission for site {context.site}")
         return command.run(context, **arguments)
+
+    def _may_run(self, context: Context, command: Command) -> bool:
+        if context.trusted or not (command.admin or command.personal):
+            return True
+        # Judged by the site that calls, whatever site it calls for.
+        return not command.personal and self._permissions.is_admin(context.client.site)
+
+    def _may_use(self, context: Context, privatekey: Any) -> bool:
+        """Whether a call may sign with this key: another site's own key never."""
+        if context.site == context.client.site or privatekey is None:
+            return True
+        may_sign = self._permissions.may_sign(context.client.site, context.site)
+        return privatekey is False and may_sign
 
     def _answer(self, client: IClient, call_id: Any, result: Any) -> None:
         if not inspect.iscoroutine(result):
@@ -134,10 +154,11 @@ class Commands:
         client.respond(call_id, {"error": "internal: this node could not carry it out"})
 
     def _as(self, context: Context, address: str, cmd: str, params: Any) -> Any:
-        """Another site's command: peer messages without a signature, nothing else.
+        """Another site's command.
 
-        With the user's or the site's key any zite could speak in the person's
-        name elsewhere; that needs grants, which this node does not give.
+        Peer messages without a signature go to any site. In the person's name,
+        and for other commands, the calling site needs a permission. Rights are
+        judged before it is told whether a site is here.
         """
         if not cmd or cmd.lower() == "as":
             raise ClientError("invalid", "cmd must name another command")
@@ -145,6 +166,13 @@ class Commands:
         inner = Call(context.call_id, cmd, named, positional)
         if address == context.site:
             return self._run(context, inner)
-        if cmd not in _FOR_OTHER_SITES:
+        if context.site != context.client.site or not self._may_as(context.site, address, cmd):
             raise ClientError("denied", f"No permission for site {address}")
         return self._run(attrs.evolve(context, site=address), inner)
+
+    def _may_as(self, site: str, address: str, cmd: str) -> bool:
+        command = self._table.get(cmd)
+        if cmd in _FOR_OTHER_SITES or self._permissions.may_act(site, address):
+            # A permission is about the site that has it, and given by the person alone.
+            return command is None or not command.personal
+        return command is not None and command.read and self._permissions.may_read(site, address)

@@ -1,6 +1,6 @@
 """Messages to a site's clients, their verdicts, and the queue for clients to come."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -91,8 +91,10 @@ class Delivery:
         secrecy: Secrecy,
         deadlines: Deadlines,
         wall: Wall,
+        mergers: Callable[[str], Collection[str]],
     ) -> None:
         self._secrecy = secrecy
+        self._mergers = mergers
         self._sites = sites
         self._store = store
         self._states = states
@@ -139,9 +141,10 @@ class Delivery:
 
     def count(self, site: str | None = None) -> int:
         """How many clients there are, of one site or of all."""
-        if site is not None:
-            return len(self._clients.get(site, ()))
-        return sum(len(clients) for clients in self._clients.values())
+        sites = self._clients if site is None else (site,)
+        clients = (client for each in sites for client in self._clients.get(each, ()))
+        # A page of the node's own has a second connection, which is no client's.
+        return sum(not client.trusted for client in clients)
 
     def clients(self, site: str) -> tuple[IClient, ...]:
         return tuple(self._clients.get(site, ()))
@@ -149,10 +152,17 @@ class Delivery:
     def _listens(self, client: IClient) -> bool:
         # Rules may have arrived after the page was opened, so they are looked at each time.
         site = self._sites.get(client.site)
-        return client.listens(PEER_RECEIVE) or (site is not None and site.rules is not None)
+        if client.listens(PEER_RECEIVE):
+            return True
+        # Where the person is, no message is read: the page's other connection does that.
+        return not client.trusted and site is not None and site.rules is not None
 
     def listeners(self, site: str) -> tuple[IClient, ...]:
-        return tuple(filter(self._listens, self._clients.get(site, ())))
+        """Clients that hear of a site's messages: its own, and those of its mergers."""
+        listeners = tuple(filter(self._listens, self._clients.get(site, ())))
+        for merger in self._mergers(site):
+            listeners += tuple(filter(self._listens, self._clients.get(merger, ())))
+        return listeners
 
     def show(self, listeners: Iterable[IClient], event: str, own: Own | None = None) -> None:
         """A received message to clients. own: how clients of the sender see it."""

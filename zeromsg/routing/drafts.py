@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from zeromsg.crypto.cert import Certificate
+from zeromsg.crypto.cert import Certificate, verify_cert
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.crypto.sealed_message import seal_message
 from zeromsg.crypto.shared_keys import group_signed
@@ -23,6 +23,7 @@ from zeromsg.policy.seen import Met, Seen
 from zeromsg.policy.signers import Signers
 from zeromsg.policy.site_state import SiteState
 from zeromsg.policy.validation import (
+    BAD_CERTIFICATE,
     NOT_OF_THE_GROUP,
     Accepted,
     Subject,
@@ -30,7 +31,7 @@ from zeromsg.policy.validation import (
     validate_own,
 )
 from zeromsg.routing.delivery import Own, receive_event
-from zeromsg.routing.inbound import Origin, cert_text, user_of
+from zeromsg.routing.inbound import Origin, cert_text, conflict_of, user_of
 from zeromsg.routing.recipients import Recipients
 from zeromsg.routing.secrecy import Secrecy
 from zeromsg.wire.json_text import DEPTH_ERRORS, dump
@@ -69,6 +70,7 @@ class Finished:
     message, message_text: what travels.
     clear: the message before it was sealed, which its author alone sees; the
     same thing where it was not. user: master address of the author.
+    others: further addresses that the signer's user ID has shown.
     """
 
     site: str
@@ -80,6 +82,7 @@ class Finished:
     timestamp: float | None
     immediate: bool
     signer: Accepted
+    others: tuple[str, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -108,7 +111,7 @@ class Finished:
             site=self.site,
             broadcast=broadcast,
             timestamp=self.timestamp,
-            user=user_of(self.signer),
+            user=user_of(self.signer, self.others),
             encrypted=encrypted,
         )
 
@@ -119,6 +122,7 @@ class Finished:
             "signed_by": self.signer.signed_by,
             "cert": cert_text(self.signer),
             "timestamp": self.timestamp,
+            **conflict_of(self.signer, self.others),
         }
 
 
@@ -181,11 +185,11 @@ class Drafts:
             raise rejected.to_client()
         raw = self._raw(draft, message_text, kind, signed_by, timestamp)
         envelope = self._envelope(raw, key, cert, group)
+        met = Met.UNSIGNED
+        others: tuple[str, ...] = ()
         if key is not None:
             met, user_id = Met.SIGNED, cert.user_id if cert is not None else None
-            self._signers.met(draft.site, signed_by, key.public_key, user_id, self._wall())
-        else:
-            met = Met.UNSIGNED
+            others = self._signers.met(draft.site, signed_by, key.public_key, user_id, self._wall())
         self._seen.add(envelope.digest, met, self._wall())
         return Finished(
             site=draft.site,
@@ -197,6 +201,7 @@ class Drafts:
             timestamp=timestamp,
             immediate=draft.immediate,
             signer=signer,
+            others=others,
         )
 
     def _sealed(self, draft: Draft, sender: str) -> Any:
@@ -236,8 +241,8 @@ class Drafts:
         values: dict[str, Any] = {**kind, "immediate": draft.immediate, "site": draft.site}
         if timestamp is not None:
             values["timestamp"] = timestamp
-        if signed_by:
-            values["signer"] = signed_by
+        # Of an unsigned message as well: otherwise whoever passes it on could sign it as theirs.
+        values["signer"] = signed_by
         # The message was encoded already; only what stands beside it is encoded here.
         return f'{{"message": {message_text}, {dump(values)[1:]}'
 
@@ -264,10 +269,13 @@ class Drafts:
         if wanted is None:
             return None, None
         if wanted is False:
-            cert = draft.user.certificate(draft.site)
-            if cert is not None and cert.issuer not in rules.cert_signers:
-                cert = None
-            return draft.user.auth_key(draft.site), cert
+            own, cert = draft.user.auth_key(draft.site), draft.user.certificate(draft.site)
+            if cert is None or cert.issuer not in rules.cert_signers:
+                return own, None
+            # Pages add certificates. What no peer would believe, nobody here is shown either.
+            if not verify_cert(own.address, cert, rules.cert_signers):
+                raise BAD_CERTIFICATE.to_client()
+            return own, cert
         if wanted == STORED:
             key = draft.user.site_key(draft.site)
             if key is None:

@@ -18,6 +18,7 @@ from zeromsg.errors import TheirMistake
 from zeromsg.interfaces import IClient, IPeerLink, ISite, ISites
 from zeromsg.log import leveled
 from zeromsg.policy.ballot import Verdict
+from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.recorder import Recorder, Stopwatch
 from zeromsg.policy.rules import Rules
 from zeromsg.policy.seen import Met, Seen
@@ -137,6 +138,13 @@ class Inbound:
         except TheirMistake as mistake:
             self._refusing.refuse(link, req_id, broken("envelope", mistake), watch)
             return
+        body: Body | None = None
+        if link.face:
+            # Before anything is looked up: whether a message was seen here, a link may
+            # hear of its own site alone.
+            body = self._body_for(link, req_id, envelope, watch)
+            if body is None:
+                return
         met = self._seen.get(envelope.digest)
         if met is not None and not (met is Met.UNSIGNED and envelope.signature):
             self._met_again(link, req_id, envelope)
@@ -145,12 +153,30 @@ class Inbound:
         asks = params.get(WANT_VERDICT) is True and link.extension > 0
         carried = not broadcast and self._carrying.brought(link, params)
         arrival = _Arrival(link, req_id, envelope, broadcast, asks, carried, watch)
+        if body is None:
+            try:
+                body = parse_body(envelope.raw)
+            except TheirMistake as mistake:
+                self._reject(arrival, "", _noted(watch, broken("raw", mistake)))
+                return
+        self._judge(arrival, body)
+
+    def _body_for(
+        self, link: IPeerLink, req_id: Any, envelope: Envelope, watch: Stopwatch
+    ) -> Body | None:
+        """What a message to an onion of ours says, None where it was refused for that."""
         try:
             body = parse_body(envelope.raw)
         except TheirMistake as mistake:
-            self._reject(arrival, "", _noted(watch, broken("raw", mistake)))
-            return
-        self._judge(arrival, body)
+            # Not final: that it was met is no affair of other onions either.
+            rejected = attrs.evolve(broken("raw", mistake), final=False)
+            self._refusing.refuse(link, req_id, _noted(watch, rejected), watch, envelope)
+            return None
+        if not speaks_of(link.face, body.site):
+            unknown = Rejected("site", 0, UNKNOWN_SITE, final=False)
+            self._refusing.refuse(link, req_id, _noted(watch, unknown), watch, envelope)
+            return None
+        return body
 
     def _met_again(self, link: IPeerLink, req_id: Any, envelope: Envelope) -> None:
         self.counters.duplicates += 1
@@ -236,7 +262,7 @@ class Inbound:
         others = self._note_signer(body.site, accepted)
         if body.to is not None and not arrival.broadcast:
             link.respond(arrival.req_id, {"ok": THANKS})
-            reply = _as_reply(envelope, body, accepted)
+            reply = _as_reply(envelope, body, accepted, others)
             if not self._replies.deliver(link.name, body.to, reply):
                 self._carrying.replied(link, body.to, envelope)
             return
@@ -356,13 +382,21 @@ def user_of(accepted: Accepted, others: Collection[str] = ()) -> dict[str, Any] 
     }
 
 
-def _as_reply(envelope: Envelope, body: Body, accepted: Accepted) -> dict[str, Any]:
+def conflict_of(accepted: Accepted, others: Collection[str]) -> dict[str, Any]:
+    """`user` for a reply, which has it only where its signer may be an impostor."""
+    return {"user": user_of(accepted, others)} if others else {}
+
+
+def _as_reply(
+    envelope: Envelope, body: Body, accepted: Accepted, others: Collection[str]
+) -> dict[str, Any]:
     return {
         "hash": envelope.hash,
         "message": body.message,
         "signed_by": accepted.signed_by,
         "cert": cert_text(accepted),
         "timestamp": body.timestamp,
+        **conflict_of(accepted, others),
     }
 
 

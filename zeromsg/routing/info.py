@@ -7,7 +7,7 @@ ZeroFrame API, siteInfo and serverInfo.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +16,7 @@ import attrs
 from zeromsg.interfaces import ISite, IUser
 from zeromsg.wire.names import ZERONET_REV, ZERONET_VERSION
 
-PLUGINS = ["PeerMessage", "CryptMessage"]
+PLUGINS = ["PeerMessage", "CryptMessage", "MergerSite", "Cors"]
 """What zites look for here before they use it."""
 
 _MEGABYTE = 1024 * 1024
@@ -29,6 +29,7 @@ class NodeFacts:
     """What is true of this node for every client.
 
     port_opened: by family of addresses, whether peers can connect; None unknown.
+    tor_status: "OK", "Disabled" or `Error (reason)`, as ZeroNet says it.
     """
 
     version: str
@@ -36,6 +37,8 @@ class NodeFacts:
     ui_host: str
     ui_port: int
     port_opened: Mapping[str, bool | None] = MappingProxyType({"ipv4": None, "ipv6": None})
+    tor_enabled: bool = False
+    tor_status: str = "Disabled"
 
 
 def server_info(facts: NodeFacts) -> dict[str, Any]:
@@ -45,8 +48,8 @@ def server_info(facts: NodeFacts) -> dict[str, Any]:
         "platform": "",
         "fileserver_ip": "",
         "fileserver_port": facts.fileserver_port,
-        "tor_enabled": False,
-        "tor_status": "Disabled",
+        "tor_enabled": facts.tor_enabled,
+        "tor_status": facts.tor_status,
         "tor_has_meek_bridges": False,
         "tor_use_bridges": False,
         "ui_ip": facts.ui_host,
@@ -64,8 +67,13 @@ def server_info(facts: NodeFacts) -> dict[str, Any]:
     }
 
 
-def site_info(site: ISite, user: IUser, peers: int) -> dict[str, Any]:
-    """peers: how many take part in the site, beside this node."""
+def site_info(
+    site: ISite, user: IUser, peers: int, permissions: Sequence[str] = ()
+) -> dict[str, Any]:
+    """peers: how many take part in the site, beside this node.
+
+    permissions: of the site.
+    """
     address, content = site.address, site.content or {}
     cert = user.certificate(address)
     size = sum(_size(entry) for entry in _map(content.get("files")).values())
@@ -80,7 +88,7 @@ def site_info(site: ISite, user: IUser, peers: int) -> dict[str, Any]:
             "added": 0,
             "downloaded": None,
             "own": site.own,
-            "permissions": [],
+            "permissions": list(permissions),
             "serving": True,
             "size": size,
             "size_optional": 0,

@@ -24,6 +24,7 @@ from zeromsg.errors import TheirMistake, Unreachable
 from zeromsg.interfaces import IPeerLink, ISites
 from zeromsg.log import leveled
 from zeromsg.policy.asking import Asking, Question
+from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.peer_book import PeerBook
 from zeromsg.wire.names import GET_PIECEFIELDS, PEX, UNKNOWN_COMMAND
 from zeromsg.wire.values import PeerAddress
@@ -126,7 +127,7 @@ class Introducing:
     def site_added(self, site: str) -> None:
         """Tell every peer of a site that is new here, but those that know."""
         for link, met in list(self._links.items()):
-            if not self._takes_part(site, link):
+            if speaks_of(link.face, site) and not self._takes_part(site, link):
                 self._run(link, self._about(link, met, site, again=True))
 
     def _all_again(self) -> None:
@@ -155,7 +156,7 @@ class Introducing:
 
     async def _introduce(self, link: IPeerLink, met: _Met, renew: bool) -> None:
         if link.extension:
-            for site in list(self._sites.addresses()):
+            for site in self._spoken_of(link):
                 await self._pex(link, met, site)
             return
         for site in self._in_order(link):
@@ -173,7 +174,11 @@ class Introducing:
                 return 1 if peer.proven else 2
             return 3 if self._is_empty(site) else 4
 
-        return sorted(self._sites.addresses(), key=rank)
+        return sorted(self._spoken_of(link), key=rank)
+
+    def _spoken_of(self, link: IPeerLink) -> list[str]:
+        """Our sites, but for those that are no affair of the onion that a link is for."""
+        return [site for site in self._sites.addresses() if speaks_of(link.face, site)]
 
     def _is_empty(self, site: str) -> bool:
         held = self._sites.get(site)

@@ -21,6 +21,7 @@ from zeromsg.errors import NotTried, Unreachable
 from zeromsg.interfaces import IPeerLink, IPeers, ISites
 from zeromsg.log import leveled
 from zeromsg.policy.addresses import is_private, range_of
+from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.peer_book import PeerBook
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.wire.values import PeerAddress
@@ -93,9 +94,9 @@ class Keeping:
 
     # Dialling on behalf of others too.
 
-    def dial(self, address: PeerAddress) -> Deferred[IPeerLink]:
+    def dial(self, address: PeerAddress, site: str) -> Deferred[IPeerLink]:
         """A link to a peer of the book, which learns how that went. Fails with Unreachable."""
-        return self._peers.link_to(address).addErrback(self._failed, address)
+        return self._peers.link_to(address, site).addErrback(self._failed, address)
 
     def _failed(self, failure: Failure, address: PeerAddress) -> Failure:
         now = self._wall()
@@ -107,15 +108,22 @@ class Keeping:
             self._book.failed(address, self._rng, now)
         return failure
 
-    def unconnected(self, site: str, count: int) -> list[PeerAddress]:
-        """At most `count` peers of the site that have no link and may know peer messages."""
-        return self._candidates(site, count, deaf=False) if count > 0 else []
+    def unconnected(self, site: str, count: int, onions: bool = False) -> list[PeerAddress]:
+        """At most `count` peers of the site that have no link and may know peer messages.
+
+        onions: only such.
+        """
+        return self._candidates(site, count, deaf=False, onions=onions) if count > 0 else []
 
     def _candidates(
-        self, site: str, count: int, deaf: bool, full: Container[str] = ()
+        self, site: str, count: int, deaf: bool, full: Container[str] = (), onions: bool = False
     ) -> list[PeerAddress]:
         """deaf: whether nodes without messages will do. full: ranges of which there are enough."""
-        busy = {link.address for link in self._peers.links if link.address is not None}
+        busy = {
+            link.address
+            for link in self._peers.links
+            if link.address is not None and speaks_of(link.face, site)
+        }
         busy.update(address for held, address in self._trying if held == site)
         # For ZeroNet nodes a host is one peer, whatever its port.
         hosts = {address.host for address in busy if not is_private(address.host)}
@@ -125,6 +133,8 @@ class Keeping:
             if address.kind not in self._kinds or address.host in hosts:
                 return False
             if self._banned(address.host):
+                return False
+            if onions and address.kind != "onion":
                 return False
             if full and range_of(address.host) in full:
                 return False
@@ -174,7 +184,9 @@ class Keeping:
     def _try(self, site: str, address: PeerAddress) -> None:
         key = (site, address)
         self._trying[key] = None
-        self.dial(address).addCallbacks(self._linked, self._not_linked, (key,), {}, (key,), {})
+        self.dial(address, site).addCallbacks(
+            self._linked, self._not_linked, (key,), {}, (key,), {}
+        )
 
     def _ask_more(self, site: str) -> None:
         now = self._clock.seconds()

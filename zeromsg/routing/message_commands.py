@@ -217,7 +217,8 @@ class MessageCommands:
             raise no_rules(context.site).to_client()
         recent = self._history.recent(context.site, since or 0.0, limit)
         return [
-            self._secrecy.readable_values(context.client, context.site, event) for event in recent
+            self._secrecy.readable_values(context.client, context.site, event, kept=True)
+            for event in recent
         ]
 
 

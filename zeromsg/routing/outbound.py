@@ -73,7 +73,7 @@ class Outbound:
         finished = self._drafts.finish(draft, {"peer_count": peer_count, "broadcast": True})
         envelope = finished.envelope.with_trace() if trace else finished.envelope
         self._show_own(finished, broadcast=True)
-        reached = self._relay.spread(draft.site, envelope, ())
+        reached = self._relay.spread(draft.site, envelope)
         record = self._recorder.record(envelope.digest, self._wall())
         record.site, record.fate, record.relays = draft.site, "own", reached
         record.clients = len(self._delivery.listeners(draft.site))
@@ -99,7 +99,9 @@ class Outbound:
     async def ask_many(self, draft: Draft, peer_count: int, timeout: float) -> list[dict[str, Any]]:
         """Ask `peer_count` peers; their replies once all are in, or after `timeout` seconds."""
         finished = self._drafts.finish(draft, {"peer_count": peer_count, "broadcast": False})
-        members = self._site_peers.members(draft.site)
+        members = [
+            link for link in self._site_peers.members(draft.site) if self._relay.takes_own(link)
+        ]
         links = choose(members, (), peer_count, self._rng)
         further = self._relay.unconnected(draft.site, peer_count - len(links))
         names = [link.name for link in links] + [str(address) for address in further]
@@ -125,7 +127,7 @@ class Outbound:
         for link in links:
             self._put(draft.site, link, packed, failed)
         for address in further:
-            dialled = self._relay.dial(address)
+            dialled = self._relay.dial(address, draft.site)
             dialled.addCallback(lambda link: self._put(draft.site, link, packed, failed))
             dialled.addErrback(_not_reached, failed, str(address))
         all_in.addTimeout(timeout, self._clock, onTimeoutCancel=lambda result, seconds: None)
@@ -157,7 +159,7 @@ class Outbound:
         The order that pages know: the answer, `peerSend`.
         """
         finished = self._drafts.finish(draft, {"broadcast": False})
-        name = ip if ip == SELF else str(_parse_peer(ip))
+        name = ip if ip == SELF else self._name_of(ip, draft.site)
         reply: Deferred[Reply] = Deferred()
 
         def replied(name: str, message: Reply) -> None:
@@ -188,7 +190,7 @@ class Outbound:
     def _reach(
         self, site: str, ip: str, envelope: Envelope, failed: Callable[[str, str], None]
     ) -> None:
-        link = self._peers.named(ip)
+        link = self._peers.named(ip, site)
         if link is not None:
             self._put(site, link, pack(envelope.to_wire()), failed)
             return
@@ -201,7 +203,7 @@ class Outbound:
         """By dialling, or over a neighbour; first the one that is likelier. Raises Unreachable."""
 
         async def dial() -> None:
-            link = await self._peers.link_to(_parse_peer(ip))
+            link = await self._peers.link_to(_parse_peer(ip), site)
             self._put(site, link, pack(envelope.to_wire()), failed)
 
         async def carry() -> None:
@@ -221,10 +223,11 @@ class Outbound:
         if ip == SELF:
             self._replies.deliver(SELF, to, finished.as_reply())
         else:
-            link = self._peers.named(ip)
+            link = self._peers.named(ip, draft.site)
+            self._check_way(ip, link)
             try:
                 if link is None:
-                    link = await self._peers.link_to(_parse_peer(ip))
+                    link = await self._peers.link_to(_parse_peer(ip), draft.site)
                 packed = pack(finished.envelope.to_wire())
                 answer = await self._site_peers.send(draft.site, link, PEER_SEND, packed)
             except Unreachable:
@@ -233,6 +236,21 @@ class Outbound:
                 raise ClientError("denied", str(answer["error"])[:500])
         self._echo(finished, ip=ip, broadcast=False)
         return finished.hash
+
+    def _name_of(self, ip: str, site: str) -> str:
+        """The name that replies of a peer will come under. Raises ClientError."""
+        link = self._peers.named(ip, site)
+        self._check_way(ip, link)
+        return link.name if link is not None else str(_parse_peer(ip))
+
+    def _check_way(self, ip: str, link: IPeerLink | None) -> None:
+        """Raises ClientError where our own messages may not go this way."""
+        if link is not None:
+            allowed = self._relay.takes_own(link)
+        else:
+            allowed = self._relay.takes_own_to(_parse_peer(ip))
+        if not allowed:
+            raise ClientError("denied", "this node sends its own messages through Tor only")
 
     def origin_of(self, site: str, hash: str) -> str:
         """The peer that a received message came from. Raises ClientError."""

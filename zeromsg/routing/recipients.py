@@ -66,18 +66,16 @@ class Recipients:
             raise ClientError("invalid", "a recipient is a text, or a map with the key's name")
         public_key = _public_key(named)
         if public_key is None:
-            public_key = self._known(user, site, named)
+            public_key = None if site != client.site else _own(user, site, named)
+        if public_key is None:
+            public_key = self._known(site, named)
         try:
             return Recipient.of(public_key)
         except BadKey as problem:
             raise ClientError("invalid", f"{named[:_SHOWN]}: {problem}") from None
 
-    def _known(self, user: IUser, site: str, named: str) -> bytes:
-        """The key of an address or user ID."""
-        certificate = user.certificate(site)
-        mine = {user.auth_address(site), certificate.user_id if certificate is not None else None}
-        if named in mine:
-            return user.auth_key(site).public_key
+    def _known(self, site: str, named: str) -> bytes:
+        """The key of an address or user ID that was heard of."""
         address = named
         if "@" in named:
             addresses = self._signers.addresses(site, named)
@@ -95,6 +93,13 @@ class Recipients:
                 "invalid", f"no signed message of {named[:_SHOWN]} was seen on this site"
             )
         return public_key
+
+
+def _own(user: IUser, site: str, named: str) -> bytes | None:
+    """The user's own key, if it is named. Not under `as`: it would tell who she is elsewhere."""
+    certificate = user.certificate(site)
+    mine = {user.auth_address(site), certificate.user_id if certificate is not None else None}
+    return user.auth_key(site).public_key if named in mine else None
 
 
 def _listed(to: Any) -> list[Any]:

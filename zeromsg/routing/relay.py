@@ -1,7 +1,7 @@
 """Handing a broadcast to the peers of its site."""
 
 import random
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -26,7 +26,10 @@ PROBE_SECONDS = 6.0
 
 
 class Relay:
-    """Sends envelopes on; the parameters are packed once for all peers."""
+    """Sends envelopes on; the parameters are packed once for all peers.
+
+    push_own: what this node's own clients say goes through Tor alone.
+    """
 
     def __init__(
         self,
@@ -35,16 +38,26 @@ class Relay:
         rng: random.Random,
         blame: Blame,
         deadlines: Deadlines,
+        push_own: bool = False,
     ) -> None:
         self._site_peers = site_peers
         self._keeping = keeping
         self._rng = rng
         self._blame = blame
         self._deadlines = deadlines
+        self._push_own = push_own
 
-    def spread(self, site: str, envelope: Envelope, holders: Container[IPeerLink]) -> int:
-        """To every connected peer of the site but those that have it; returns how many."""
-        links = [link for link in self._site_peers.members(site) if link not in holders]
+    def takes_own(self, link: IPeerLink) -> bool:
+        """Whether a message of this node's own clients may go this way."""
+        return bool(link.face) or not self._push_own
+
+    def takes_own_to(self, address: PeerAddress) -> bool:
+        """The same for somebody who would have to be dialled."""
+        return address.kind == "onion" or not self._push_own
+
+    def spread(self, site: str, envelope: Envelope) -> int:
+        """A message of our own to every connected peer of the site; returns how many."""
+        links = [link for link in self._site_peers.members(site) if self.takes_own(link)]
         if not links:
             return 0
         packed = pack(envelope.to_wire())
@@ -114,19 +127,19 @@ class Relay:
         """Dial up to `count` peers of the site that are not connected, and send it to them."""
         packed = pack(envelope.to_wire())
         for address in self.unconnected(site, count):
-            dialled = self.dial(address)
+            dialled = self.dial(address, site)
             dialled.addCallbacks(self._dialled, _unreachable, callbackArgs=(site, packed))
 
     def _dialled(self, link: IPeerLink, site: str, packed: bytes) -> None:
         self._send(site, link, packed)
 
     def unconnected(self, site: str, count: int) -> list[PeerAddress]:
-        """At most `count` known peers of the site to dial, those that deliver first."""
-        return self._keeping.unconnected(site, count)
+        """At most `count` known peers of the site to dial for a message of our own."""
+        return self._keeping.unconnected(site, count, onions=self._push_own)
 
-    def dial(self, address: PeerAddress) -> Deferred[IPeerLink]:
+    def dial(self, address: PeerAddress, site: str) -> Deferred[IPeerLink]:
         """A link to one of these. Fails with Unreachable."""
-        return self._keeping.dial(address)
+        return self._keeping.dial(address, site)
 
     def _send(
         self,

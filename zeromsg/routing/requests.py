@@ -12,18 +12,19 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zeromsg.errors import ContentRefused, FileMissing, TheirMistake
+from zeromsg.errors import FileMissing, TheirMistake
 from zeromsg.interfaces import Answer, IPeerLink, ISite, ISites
 from zeromsg.log import leveled
-from zeromsg.policy.site_content import ContentUnchanged
+from zeromsg.policy.faces import CLEAR, SHARED, speaks_of
 from zeromsg.routing.blame import Blame
 from zeromsg.routing.carrying import Carrying
 from zeromsg.routing.inbound import Inbound
 from zeromsg.routing.joining import Joining
 from zeromsg.routing.site_peers import SitePeers
 from zeromsg.routing.tracker_server import TrackerServer
+from zeromsg.routing.updating import Updating
 from zeromsg.wire import names
-from zeromsg.wire.peer_messages import integer, octets, text
+from zeromsg.wire.peer_messages import integer, text
 
 READ_LIMIT = 512 * 1024
 """Most bytes of a file in one answer."""
@@ -31,9 +32,7 @@ READ_LIMIT = 512 * 1024
 UNKNOWN_POINTS = 5
 """What an unknown command or site costs, as among ZeroNet nodes."""
 
-_UPDATE_LIMIT = 1024 * 1024
-
-Handler = Callable[[IPeerLink, Mapping[Any, Any]], Answer]
+Handler = Callable[[IPeerLink, Mapping[Any, Any]], Answer | Deferred[Answer]]
 
 
 class Requests:
@@ -52,7 +51,7 @@ class Requests:
         carrying: Carrying,
         tracker: TrackerServer | None,
         check_port: Callable[[IPeerLink, int], Deferred[bool]],
-        changed: Callable[[str], None],
+        updating: Updating,
     ) -> None:
         self._sites = sites
         self._site_peers = site_peers
@@ -62,7 +61,7 @@ class Requests:
         self._blame = blame
         self.banned = blame.is_banned
         self._check_port = check_port
-        self._changed = changed
+        self._updating = updating
         self._handlers: dict[str, Handler] = {
             names.PING: lambda link, params: {"body": names.PONG},
             names.GET_FILE: self._get_file,
@@ -84,6 +83,7 @@ class Requests:
         if link.announcing:
             # It asks us as a tracker: our sites are none of its business.
             return
+        self._updating.opened(link)
         self._site_peers.opened(link)
         self._joining.opened(link)
 
@@ -92,6 +92,7 @@ class Requests:
             return
         self._site_peers.closed(link)
         self._joining.closed(link)
+        self._updating.closed(link)
 
     def requested(self, link: IPeerLink, req_id: Any, cmd: str, params: Mapping[Any, Any]) -> None:
         if cmd == names.PEER_BROADCAST or cmd == names.PEER_SEND:
@@ -108,6 +109,9 @@ class Requests:
             self._checkport(link, req_id, params)
             return
         handler = self._handlers.get(cmd)
+        if cmd == names.ANNOUNCE and link.face not in (CLEAR, SHARED):
+            # One book behind two onions would show that they are of one node.
+            handler = None
         if handler is None:
             link.respond(req_id, {"error": f"{names.UNKNOWN_COMMAND}{cmd[:100]}"})
             self._blame.charge(link.identity, UNKNOWN_POINTS, "unknown commands")
@@ -123,7 +127,10 @@ class Requests:
             if not link.extension:
                 self._blame.charge(link.identity, UNKNOWN_POINTS, "unknown sites")
             return
-        if cmd == names.STREAM_FILE and "body" in answer:
+        if isinstance(answer, Deferred):
+            answer.addCallback(lambda found: link.respond(req_id, found))
+            answer.addErrback(self._unexpected)
+        elif cmd == names.STREAM_FILE and "body" in answer:
             link.respond_stream(req_id, answer)
         else:
             link.respond(req_id, answer)
@@ -131,7 +138,8 @@ class Requests:
     def _site(self, link: IPeerLink, params: Mapping[Any, Any]) -> ISite:
         """The site a request is about; whoever asks takes part in it."""
         site = self._sites.get(text(params.get("site"), "site", 64))
-        if site is None:
+        # Of another onion's sites an onion knows nothing, not even that they are here.
+        if site is None or not speaks_of(link.face, site.address):
             raise _UnknownSite
         self._site_peers.joined(site.address, link)
         if site.content is None:
@@ -148,6 +156,9 @@ class Requests:
         length = READ_LIMIT if length is None else min(integer(length, "read_bytes"), READ_LIMIT)
         expected = params.get("file_size")
         try:
+            if not site.holds(inner_path):
+                # Pages are served the old file meanwhile; a peer would take it for a lie.
+                raise FileMissing("no such file")
             body, size = site.read(inner_path, location, length)
         except FileMissing as missing:
             return {"error": f"File read error: {missing}"}
@@ -201,37 +212,11 @@ class Requests:
         checked.addErrback(self._unexpected)
 
     def _unexpected(self, failure: Failure) -> None:
-        self._log.failure("checkport failed", failure)
+        self._log.failure("a request could not be answered", failure)
 
-    def _update(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer:
+    def _update(self, link: IPeerLink, params: Mapping[Any, Any]) -> Answer | Deferred[Answer]:
         """A peer says that a content.json changed. Source: commands, update."""
-        site = self._site(link, params)
-        inner_path = text(params.get("inner_path"), "inner_path")
-        if not inner_path.endswith(names.CONTENT_JSON):
-            return {"error": "Only content.json update allowed"}
-        body = octets(params.get("body", b""), "body", _UPDATE_LIMIT)
-        if site.own or inner_path != names.CONTENT_JSON or not body:
-            # Without a body, or below the root: not fetched, so nothing changed here.
-            return {"ok": "File not changed"}
-        if not _is_newer(params.get("modified"), site):
-            return {"ok": "File not changed"}
-        try:
-            site.store_content(inner_path, body)
-        except ContentUnchanged:
-            return {"ok": "File not changed"}
-        except ContentRefused as refused:
-            self._blame.charge(link.identity, refused.points, "invalid content.json")
-            return {"error": f"File {inner_path} invalid: {refused}"}
-        self._changed(site.address)
-        self._joining.newer(link, site)
-        return {"ok": f"Thanks, file {inner_path} updated!"}
-
-
-def _is_newer(modified: object, site: ISite) -> bool:
-    """Whether an update may bring something; who is behind the times has done no wrong."""
-    if isinstance(modified, bool) or not isinstance(modified, int | float):
-        return True
-    return site.content is None or modified > site.content["modified"]
+        return self._updating.told(link, self._site(link, params), params)
 
 
 class _UnknownSite(Exception):

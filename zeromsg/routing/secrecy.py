@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
 from zeromsg.crypto.keys import PrivateKey
@@ -37,6 +37,10 @@ NAME_LIMIT = 64
 TRIED_BURST = 400.0
 TRIED_PER_SECOND = 200.0
 """Decryptions of a site's messages, and separately hints that need a decryption's work."""
+
+KEPT_BURST = 2000.0
+"""The same for what was kept: a full queue or history, once for each of two keys. So neither
+goes unopened because much of it comes at once, nor uses up what new messages have."""
 
 OPENED_LIMIT = 10_000
 """Messages of a site whose sealed part would be known again."""
@@ -78,6 +82,13 @@ class _Connection:
     opens: bool = True
     unnamed: int = 0
 
+    def free_name(self) -> str:
+        """A name that no key has, nor gets."""
+        while True:
+            self.unnamed += 1
+            if (name := f"key{self.unnamed}") not in self.keys:
+                return name
+
 
 class Secrecy:
     """The keys of connections, and all reading of sealed messages."""
@@ -91,6 +102,8 @@ class Secrecy:
         self._site_keys: dict[str, int] = {}
         self._tries = Buckets(TRIED_BURST, TRIED_PER_SECOND)
         self._hidden = Buckets(TRIED_BURST, TRIED_PER_SECOND)
+        self._kept_tries = Buckets(KEPT_BURST, TRIED_PER_SECOND)
+        self._kept_hidden = Buckets(KEPT_BURST, TRIED_PER_SECOND)
         self._opened: dict[str, Recent[str]] = {}
         self.counts = Counts()
 
@@ -119,8 +132,7 @@ class Secrecy:
         """Give a connection a shared key; its name. Raises ClientError."""
         connection = self._connection(client)
         if name is None:
-            connection.unnamed += 1
-            name = f"key{connection.unnamed}"
+            name = connection.free_name()
         if not 0 < len(name) <= NAME_LIMIT:
             raise ClientError("invalid", f"a name has 1 to {NAME_LIMIT} characters")
         key = await self._stretched(text, client.site)
@@ -144,8 +156,16 @@ class Secrecy:
             raise ClientError("invalid", str(problem)) from None
         if len(self._stretching.waiting) >= STRETCHING_LIMIT:
             raise ClientError("too-fast", "too many passphrases wait")
-        key: SharedKey = await self._stretching.run(self._heavy, lambda: shared_key(text, site))
-        return key
+        await self._stretching.acquire()
+        work = maybeDeferred(self._heavy, lambda: shared_key(text, site))
+        # A thread goes on when the client has gone. Until it ends no other one is begun.
+        stretched: Deferred[SharedKey] = Deferred()
+        work.addBoth(self._stretching_ended, stretched)
+        return await stretched
+
+    def _stretching_ended(self, result: Any, stretched: Deferred[SharedKey]) -> None:
+        self._stretching.release()
+        stretched.callback(result)
 
     def remove_key(self, client: IClient, name: str) -> None:
         """Raises ClientError."""
@@ -188,56 +208,69 @@ class Secrecy:
         found = self._users.get(client.user)
         return found is not None and found.master_address == user
 
-    def view(self, event: str) -> "View | None":
-        """An event that is shown to each client as it can read it; None where nothing is sealed."""
+    def view(self, event: str, kept: bool = False) -> "View | None":
+        """An event that is shown to each client as it can read it; None where nothing is sealed.
+
+        kept: whether it waited here, and did not come just now.
+        """
         if MARK not in event:
             return None
         values = json_text.load(event)
         encrypted = _encrypted(values["message"])
-        return None if encrypted is None else View(self, values, encrypted)
+        return None if encrypted is None else View(self, values, encrypted, kept)
 
     def readable(self, client: IClient, event: str) -> str:
-        """An event as one client can read it."""
-        view = self.view(event)
+        """An event that was kept as one client can read it."""
+        view = self.view(event, kept=True)
         return event if view is None else view.text_for(client)
 
     def readable_values(
-        self, client: IClient, site: str, values: Mapping[str, Any]
+        self, client: IClient, site: str, values: Mapping[str, Any], kept: bool = False
     ) -> Mapping[str, Any]:
         """The same for an event or a reply with `message`, `signed_by` and `hash`, of a site."""
         encrypted = _encrypted(values.get("message"))
         if encrypted is None:
             return values
-        return View(self, {**values, "site": site}, encrypted).values_for(client, values)
+        return View(self, {**values, "site": site}, encrypted, kept).values_for(client, values)
 
-    def readers_of(self, client: IClient) -> list[tuple[IReader, Mapping[str, Any]]]:
-        """What a client reads with, and what it is told of it."""
+    def opens_for(self, client: IClient) -> bool:
+        """Whether a client wants to be shown what it can read; by hand it opens all the same."""
+        connection = self._connections.get(client)
+        return connection is None or connection.opens
+
+    def readers_of(self, client: IClient, site: str) -> list[tuple[IReader, Mapping[str, Any]]]:
+        """What a client reads with on a site, and what it is told of it.
+
+        On another site than its own (a reply under `as`) those are the keys that
+        it brought itself: with the user's, one page could have opened what was
+        written to another.
+        """
         connection = self._connections.get(client)
         found: list[tuple[IReader, Mapping[str, Any]]] = []
-        if connection is not None and not connection.opens:
-            return found
-        user = self._users.get(client.user)
+        user = self._users.get(client.user) if site == client.site else None
         if user is not None:
-            found += [(OwnKey(key), {"by": "auth"}) for key in user.reading_keys(client.site)]
+            found += [(OwnKey(key), {"by": "auth"}) for key in user.reading_keys(site)]
         for name, held in connection.keys.items() if connection is not None else ():
-            found.append((held.key, {"by": "key", "name": name}))
+            if site == client.site or not held.passphrase:
+                found.append((held.key, {"by": "key", "name": name}))
         return found
 
     def try_open(
-        self, values: Mapping[str, Any], encrypted: Encrypted, reader: IReader
+        self, values: Mapping[str, Any], encrypted: Encrypted, reader: IReader, kept: bool
     ) -> Opened | None:
         """Open a received message with one key, within the bounds."""
         site: str = values["site"]
         if encrypted.sender != values["signed_by"]:
             return None
-        if encrypted.hidden and isinstance(reader, OwnKey) and not self._may(self._hidden, site):
+        hidden = self._kept_hidden if kept else self._hidden
+        if encrypted.hidden and isinstance(reader, OwnKey) and not self._may(hidden, site):
             return None
         opened = open_message(
             values["message"],
             encrypted,
             reader,
             site=site,
-            allowed=lambda: self._may_try(site),
+            allowed=lambda: self._may_try(self._kept_tries if kept else self._tries, site),
         )
         if opened is None:
             return None
@@ -250,8 +283,8 @@ class Secrecy:
         self.counts.opened += 1
         return opened
 
-    def _may_try(self, site: str) -> bool:
-        allowed = self._may(self._tries, site)
+    def _may_try(self, buckets: Buckets, site: str) -> bool:
+        allowed = self._may(buckets, site)
         self.counts.tried += allowed
         return allowed
 
@@ -279,7 +312,7 @@ class Secrecy:
             raise ClientError("invalid", str(problem)) from None
         assert encrypted is not None
         readers = (
-            self.readers_of(client)
+            self.readers_of(client, client.site)
             if keys is None
             else [(await self._reader(text, client.site), {"by": "key"}) for text in keys]
         )
@@ -299,8 +332,11 @@ class Secrecy:
 class View:
     """One sealed event, opened once for each key."""
 
-    def __init__(self, secrecy: Secrecy, values: Mapping[str, Any], encrypted: Encrypted) -> None:
+    def __init__(
+        self, secrecy: Secrecy, values: Mapping[str, Any], encrypted: Encrypted, kept: bool
+    ) -> None:
         self._secrecy = secrecy
+        self._kept = kept
         self._values = values
         self._encrypted = encrypted
         self._opened: dict[IReader, Opened | None] = {}
@@ -321,9 +357,13 @@ class View:
 
     def _read_by(self, client: IClient) -> tuple[Opened | None, Mapping[str, Any]]:
         """What the client reads, and with what."""
-        for reader, how in self._secrecy.readers_of(client):
+        if not self._secrecy.opens_for(client):
+            return None, {}
+        for reader, how in self._secrecy.readers_of(client, self._values["site"]):
             if reader not in self._opened:
-                self._opened[reader] = self._secrecy.try_open(self._values, self._encrypted, reader)
+                self._opened[reader] = self._secrecy.try_open(
+                    self._values, self._encrypted, reader, self._kept
+                )
             opened = self._opened[reader]
             if opened is not None:
                 return opened, how

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from zeromsg.errors import TheirMistake
 from zeromsg.interfaces import Answer, IPeerLink, ISites
 from zeromsg.policy.addresses import is_private
+from zeromsg.policy.faces import speaks_of
 from zeromsg.policy.peer_book import PeerBook, Source
 from zeromsg.policy.rate import Buckets
 from zeromsg.routing.introducing import Introducing
@@ -111,7 +112,12 @@ class SitePeers:
     def members(self, site: str) -> list[IPeerLink]:
         """Links of peers that take part in the site and may know peer messages."""
         deaf = self.speaking.deaf
-        return [link for link in self._members.get(site, ()) if not deaf(link)]
+        members = self._members.get(site, {})
+        reached = {link.address for link in members if link.face and link.dialled}
+        if not reached:
+            return [link for link in members if not deaf(link)]
+        # Who we reached ourselves needs no second copy over a link that says it is the same.
+        return [link for link in members if not deaf(link) and link.claim not in reached]
 
     def participants(self, site: str) -> list[IPeerLink]:
         """Links of all peers that take part in the site, those without messages too."""
@@ -126,10 +132,13 @@ class SitePeers:
 
     def joined(self, site: str, link: IPeerLink) -> None:
         """The peer showed that it takes part in the site."""
-        if link in self._members.get(site, ()):
+        if link in self._members.get(site, ()) or not speaks_of(link.face, site):
             return
         if link in self.introducing:
             self._members.setdefault(site, {})[link] = None
+            if link.claim is not None:
+                # Hearsay; all strangers count as one teller.
+                self.book.heard(site, link.claim, Source.ASKED_US, self._wall(), link.identity)
             if link.address is not None:
                 self._met(site, link, link.address)
             self.introducing.named(site, link)
@@ -165,6 +174,10 @@ class SitePeers:
                     self.introducing.meant_for(site, heir)
                 if link.address is not None:
                     self.book.seen(site, link.address, now)
+
+    def left(self, site: str) -> None:
+        """A site is held no more."""
+        self._members.pop(site, None)
 
     def introduce(self, site: str) -> None:
         """Tell every peer of a site that is new here, but those that know."""

@@ -3,16 +3,17 @@
 import datetime
 import fcntl
 import hmac
+import ipaddress
 import os
 import random
 import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import attrs
 from autobahn.twisted.resource import WebSocketResource
@@ -29,12 +30,13 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site as HttpSite
 
 from zeromsg.crypto.container import PASSPHRASE_LIMIT
-from zeromsg.errors import ConfigError, OurMistake
+from zeromsg.errors import ClientError, ConfigError, FileMissing, OurMistake
 from zeromsg.log import leveled, set_level
 from zeromsg.net.client_gate import origin_allowed
 from zeromsg.net.client_protocol import ClientFactory, ClientLimits
 from zeromsg.net.dialer import Dialer
-from zeromsg.net.pool import PeerFactory
+from zeromsg.net.guard import Attempt, Watch
+from zeromsg.net.pool import PeerFactory, StrangerFactory
 from zeromsg.net.port_mapping import IWay, NatPmp, PortMapping, default_gateway
 from zeromsg.net.tls import load_certificate, tls_options
 from zeromsg.net.upnp import Upnp
@@ -43,6 +45,8 @@ from zeromsg.service.config import Settings
 from zeromsg.service.discovery import Outside
 from zeromsg.service.node import Edges, Node
 from zeromsg.service.operator import operate
+from zeromsg.service.tor_only import check_tor
+from zeromsg.service.tor_side import TorSide
 from zeromsg.store.database import Database
 from zeromsg.store.users import Users
 from zeromsg.web.pages import Pages
@@ -58,6 +62,8 @@ _PASSPHRASE_BYTES = 4 * PASSPHRASE_LIMIT + 2
 FAREWELL_SECONDS = 0.2
 """What clients have to hear that the node stops, before connections are cut."""
 
+_KINDS = {"off": ("ipv4", "ipv6"), "on": ("ipv4", "ipv6", "onion"), "only": ("onion",)}
+
 _EVERYWHERE = ("", "0.0.0.0", "::")
 
 
@@ -66,19 +72,29 @@ class NodeService(Service):
 
     passphrase: of users.json, where somebody was asked for it; otherwise the
     settings name a file that holds it.
+    watched: told of every attempt to reach something, in the mode `only` of Tor.
     started: fires when all listeners are up, fails with ConfigError otherwise.
     """
 
     _log = Logger(observer=leveled)
     name = "zeromsg"
 
-    def __init__(self, settings: Settings, reactor: Any, passphrase: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        passphrase: str | None = None,
+        watched: Callable[[Attempt], None] | None = None,
+    ) -> None:
         self._settings = settings
         self._passphrase = passphrase
+        self._watched = watched
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
         self._node: Node | None = None
         self._mapping: PortMapping | None = None
+        self._tor: TorSide | None = None
+        self._watch: Watch | None = None
         self.started: Deferred[None] = Deferred()
         self.failed = False
 
@@ -93,6 +109,11 @@ class NodeService(Service):
         """Open what is on disk. Not before the start: twistd forks until then, and SQLite
         connections do not survive it."""
         settings = self._settings
+        check_tor(settings)
+        if settings.tor.mode == "only":
+            # Before the first socket, and for good.
+            self._watch = Watch(self._report)
+            self._watch.install()
         data_dir = settings.data_dir
         make_private_folder(data_dir)
         self._lock = lock_folder(data_dir)
@@ -123,16 +144,35 @@ class NodeService(Service):
             tls = tls_options(load_certificate(settings.data_dir / TLS_FILE, now))
         source = source_host(settings.peers.endpoint)
         dialer = Dialer(self._reactor, source)
+        rng = random.Random(secrets.randbits(128))
+        mode = settings.tor.mode
+        if mode != "off":
+            self._tor = TorSide(
+                settings, self._reactor, rng, secrets.token_bytes, self._watch, self._tor_changed
+            )
         return Edges(
             clock=self._reactor,
             wall=time.time,
-            rng=random.Random(secrets.randbits(128)),
+            rng=rng,
             entropy=secrets.token_bytes,
             connector=dialer.endpoint_for,
             heavy=self._in_thread,
             tls=tls,
+            kinds=_KINDS[mode],
+            tor=self._tor,
             outside=Outside(self._reactor, source),
         )
+
+    def _report(self, attempt: Attempt) -> None:
+        if self._watched is not None:
+            self._watched(attempt)
+        if not attempt.allowed:
+            self._log.warn("refused to {kind}: nothing but Tor is spoken to", kind=attempt.kind)
+            self._log.debug("that was {target}", target=attempt.target)
+
+    def _tor_changed(self) -> None:
+        if self._node is not None and self.running:
+            self._node.tor_changed()
 
     def _in_thread(self, work: Callable[[], Any]) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
@@ -149,9 +189,12 @@ class NodeService(Service):
             self.node.peer_port = getattr(port.getHost(), "port", 0)
             if self._settings.peers.map_port and self.node.peer_port:
                 self._map_port()
+        if self._tor is not None:
+            self._tor.start(lambda face: StrangerFactory(self.node.pool, face))
         self.node.start()
         gate = _Gate(self.node, self._clients, self._token)
-        pages = Pages(gate, secrets.token_bytes, self._reactor.seconds)
+        pages = Pages(gate, secrets.token_bytes, time.time, self._settings.ui.password)
+        self.node.on_left = self._clients.drop_site
         http = HttpSite(pages, timeout=60)
         http.displayTracebacks = False
         http.noisy = False
@@ -160,6 +203,12 @@ class NodeService(Service):
         port = await self._listen(self._settings.ui.endpoint, http)
         host = port.getHost()
         self.node.ui = (getattr(host, "host", ""), getattr(host, "port", 0))
+        if not (self._settings.ui.password or _is_loopback(self.node.ui[0])):
+            self._log.warn(
+                "whoever reaches {host}:{port} can act as you: set ui.password",
+                host=self.node.ui[0],
+                port=self.node.ui[1],
+            )
         self._log.info(
             "zeromsg is up: clients at {host}:{port}, peers at {peers}",
             host=self.node.ui[0],
@@ -205,6 +254,8 @@ class NodeService(Service):
             return DeferredList(closing)
         self._clients.stop()
         self._node.stop()
+        if self._tor is not None:
+            closing.append(self._tor.stop())
         farewell = deferLater(self._reactor, FAREWELL_SECONDS, self._close_files)
         return DeferredList([*closing, farewell])
 
@@ -251,6 +302,52 @@ class _Gate:
     def title(self, site: str) -> str:
         return self._node.title(site)
 
+    def content(self, site: str) -> Mapping[str, Any] | None:
+        held = self._node.sites.get(site)
+        return held.content if held is not None else None
+
+    def clients(self, site: str) -> int:
+        return self._node.delivery.count(site)
+
+    def ajax_key(self, site: str) -> str:
+        return self._node.ajax_key(site)
+
+    def modified(self, site: str) -> int:
+        return int((self.content(site) or {}).get("modified", 0))
+
+    def is_here(self, site: str, inner_path: str) -> bool:
+        return self._node.files.is_here(site, inner_path)
+
+    def may_come(self, site: str, inner_path: str) -> bool:
+        return self._node.files.may_come(site, inner_path)
+
+    def need(self, site: str, inner_path: str, seconds: float) -> Deferred[bool]:
+        return self._node.files.need(site, inner_path, seconds)
+
+    def locate(self, site: str, inner_path: str) -> tuple[str, str] | None:
+        try:
+            return self._node.permissions.locate(site, inner_path)
+        except ClientError:
+            return None
+
+    def open_file(self, site: str, inner_path: str) -> tuple[BinaryIO, int, str] | None:
+        held = self._node.sites.get(site)
+        try:
+            return held.open(inner_path) if held is not None else None
+        except FileMissing:
+            return None
+
+    def is_folder(self, site: str, inner_path: str) -> bool:
+        held = self._node.sites.get(site)
+        folder = f"{inner_path.rstrip('/')}/" if inner_path else ""
+        return held is not None and any(path.startswith(folder) for path in held.files())
+
+    def kept_pages(self) -> Iterable[tuple[bytes, str, str, float]]:
+        return self._node.database.pages()
+
+    def keep_page(self, digest: bytes, site: str, user: str, until: float) -> None:
+        self._node.database.put_page(digest, site, user, until)
+
     def sites(self) -> Collection[str]:
         return self._node.sites.addresses()
 
@@ -262,6 +359,14 @@ class _Gate:
 
     def may_see_status(self, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self._token.encode())
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a listening host is reached from this machine alone; "" is a unix socket."""
+    try:
+        return not host or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def source_host(endpoint: str) -> str | None:

@@ -23,6 +23,7 @@ import attrs
 import platformdirs
 
 from zeromsg.errors import ConfigError
+from zeromsg.net.guard import Place
 from zeromsg.service.toml_lines import BARE_KEY, KeyPath, line_numbers
 from zeromsg.wire.trackers import Tracker, parse_tracker
 from zeromsg.wire.values import PeerAddress, is_site_address
@@ -153,6 +154,49 @@ def _read_host(value: Any, folder: Path) -> str:
     return value.lower()
 
 
+def _is_place(text: str) -> bool:
+    try:
+        Place.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_line(value: Any, folder: Path) -> str:
+    if not isinstance(value, str) or not value.strip() or "\n" in value or "\r" in value:
+        raise _Unfit(value)
+    return value
+
+
+def _read_client(value: Any, folder: Path) -> str:
+    key = value.rpartition(":")[2].upper() if isinstance(value, str) else ""
+    if not _X25519_FORM.fullmatch(key):
+        raise _Unfit(value)
+    return key
+
+
+_X25519_FORM = re.compile(r"[A-Z2-7]{52}")
+_LINES = _list_of(_Kind("", _read_line), 'a list of lines as ["UseBridges 1"]')
+_CLIENTS = _list_of(
+    _Kind("", _read_client), "a list of X25519 public keys, each of 52 characters of base32"
+)
+_TOR_PLACE = _text(
+    'where Tor listens, as "tcp:127.0.0.1:9051" or "unix:/run/tor/control"', _is_place
+)
+_TOR_PLACE_OR_NONE = _text(
+    'where Tor listens, as "tcp:127.0.0.1:9050" or "unix:/run/tor/socks", or ""',
+    lambda text: text == "" or _is_place(text),
+)
+
+
+def _read_password(value: Any, folder: Path) -> str:
+    if not isinstance(value, str):
+        raise _Unfit(value)
+    if value and not 8 <= len(value) <= 200:
+        raise _Unfit("...", f"it has {len(value)}")
+    return value
+
+
 _ENDPOINT = _text('an endpoint string such as "tcp:43110:interface=127.0.0.1"', _is_endpoint)
 _ENDPOINT_OR_NONE = _text(
     'an endpoint string such as "tcp:26552", or ""',
@@ -168,6 +212,7 @@ _PATH = _Kind("a path", _read_path)
 _PATH_OR_NONE = _Kind(
     'a path, or ""', lambda value, folder: None if value == "" else _read_path(value, folder)
 )
+_PASSWORD = _Kind('a password of 8 to 200 characters, or ""', _read_password)
 _SWITCH = _Kind("true or false", _read_bool)
 _SITE = _text("the address of a site", is_site_address)
 _BYTES = _whole(1024, 1 << 30, "bytes")
@@ -205,6 +250,13 @@ class UiSettings:
     unsent_limit: int = attrs.field(
         default=4_194_304,
         metadata=_option(_BYTES, "Bytes that may wait for a client that does not read."),
+    )
+    password: str = attrs.field(
+        default="",
+        repr=False,
+        metadata=_option(
+            _PASSWORD, 'What browsers are asked for before anything else; "" asks for nothing.'
+        ),
     )
 
 
@@ -288,6 +340,66 @@ class UserSettings:
 
 
 @attrs.frozen
+class TorSettings:
+    """`[tor]`: onions."""
+
+    mode: Literal["off", "on", "only"] = attrs.field(
+        default="off",
+        metadata=_option(
+            _choice("off", "on", "only"),
+            "Onions beside the clear net, or nothing but onions.",
+        ),
+    )
+    control: str = attrs.field(
+        default="tcp:127.0.0.1:9051",
+        metadata=_option(_TOR_PLACE, "The control port of Tor."),
+    )
+    socks: str = attrs.field(
+        default="",
+        metadata=_option(_TOR_PLACE_OR_NONE, 'Its SOCKS port; with "" Tor is asked.'),
+    )
+    password: str = attrs.field(
+        default="",
+        metadata=_option(
+            _text("a text", lambda text: len(text) <= 255),
+            "For a control port that wants one; a cookie needs none.",
+        ),
+    )
+    launch: bool = attrs.field(
+        default=False,
+        metadata=_option(_SWITCH, "Start a Tor of this node's own instead."),
+    )
+    binary: str = attrs.field(
+        default="tor",
+        metadata=_option(_text("a program", bool), "The program that tor.launch starts."),
+    )
+    launch_options: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=_option(_LINES, "Further lines for the torrc of that Tor."),
+    )
+    port: int = attrs.field(
+        default=26552,
+        metadata=_option(_whole(1, 65535), "At which others reach the onions of this node."),
+    )
+    share_onion: bool = attrs.field(
+        default=False,
+        metadata=_option(
+            _SWITCH, "One onion for all sites; then others can tell that one node has them."
+        ),
+    )
+    push_own: bool = attrs.field(
+        default=False,
+        metadata=_option(_SWITCH, "Send what this node's own clients say through Tor only."),
+    )
+    clients: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=_option(
+            _CLIENTS, "Keys of those who alone can reach the onions; none lets everybody."
+        ),
+    )
+
+
+@attrs.frozen
 class LogSettings:
     """`[log]`."""
 
@@ -335,6 +447,7 @@ class Settings:
     )
     ui: UiSettings = attrs.field(factory=UiSettings, metadata={"table": UiSettings})
     peers: PeerSettings = attrs.field(factory=PeerSettings, metadata={"table": PeerSettings})
+    tor: TorSettings = attrs.field(factory=TorSettings, metadata={"table": TorSettings})
     log: LogSettings = attrs.field(factory=LogSettings, metadata={"table": LogSettings})
     users: UserSettings = attrs.field(factory=UserSettings, metadata={"table": UserSettings})
     sites: tuple[SiteSettings, ...] = attrs.field(

@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
-from zeromsg.errors import OurMistake, Unreachable
+from zeromsg.errors import Unreachable
 from zeromsg.interfaces import Entropy, IPeerLink, IRequests
 from zeromsg.log import leveled
 from zeromsg.net.local_announcer import EVERYBODY, LocalAnnouncer
@@ -21,7 +21,7 @@ from zeromsg.net.local_announcer import PORT as LOCAL_PORT
 from zeromsg.net.peer_protocol import Limits
 from zeromsg.net.resolving import Resolver
 from zeromsg.net.tracker_links import TrackerLinks
-from zeromsg.net.tracker_zero import ZeroAnnouncer
+from zeromsg.net.tracker_zero import SignOnion, ZeroAnnouncer
 from zeromsg.net.trackers import Trackers, all_trackers
 from zeromsg.policy.peer_book import Source
 from zeromsg.policy.tracker_book import TrackerBook
@@ -52,6 +52,9 @@ class Outside:
 class Discovery:
     """Announces the node's sites and serves others as a tracker.
 
+    reach: how to connect to a tracker in the name of an onion, "" for none. onions: ours,
+    without `.onion`, by the site for which they are announced. direct: False where
+    Tor is the only way out. sign_onion: proves that an onion is ours.
     port: where others connect, 0 for nowhere. ours: the handshake to a remote address.
     known: an open link to an address. kinds: of addresses that can be dialled.
     """
@@ -67,6 +70,10 @@ class Discovery:
         port_check: PortCheck,
         sites: Callable[[], Sequence[str]],
         connector: Callable[[PeerAddress], IStreamClientEndpoint],
+        reach: Callable[[PeerAddress, str], IStreamClientEndpoint],
+        onions: Callable[[], Mapping[str, str]],
+        sign_onion: SignOnion,
+        direct: bool,
         ours: Callable[[PeerAddress], Handshake],
         known: Callable[[str], IPeerLink | None],
         port: Callable[[], int],
@@ -84,6 +91,10 @@ class Discovery:
         self._site_peers = site_peers
         self._port_check = port_check
         self._connector = connector
+        self._reach = reach
+        self._onions = onions
+        self._sign_onion = sign_onion
+        self._direct = direct
         self._ours = ours
         self._known = known
         self._port = port
@@ -133,7 +144,7 @@ class Discovery:
     def start(self, requests: IRequests) -> None:
         """Begin. requests: who answers what trackers ask of us."""
         self._links = TrackerLinks(
-            connector=lambda address, onion: self._connector(address),
+            connector=self._reach,
             ours=self._ours,
             known=lambda address: self._known(str(address)),
             requests=requests,
@@ -178,19 +189,21 @@ class Discovery:
         reactor = self._outside.reactor
         if reactor is None:
             resolver = Resolver(None, self._clock, self._settings.allow_private)
-            zero = ZeroAnnouncer(link_to=links.link_to, resolver=resolver, sign_onion=_no_onion)
+            zero = ZeroAnnouncer(
+                link_to=links.link_to, resolver=resolver, sign_onion=self._sign_onion
+            )
             return Trackers({"zero": zero}, "this node has no way to such trackers")
         return all_trackers(
             reactor=reactor,
             clock=self._clock,
             connector=self._connector,
             link_to=links.link_to,
-            sign_onion=_no_onion,
+            sign_onion=self._sign_onion,
             peer_id=self._peer_id,
             entropy=self._entropy,
             interface=self._outside.source or "",
             allow_private=self._settings.allow_private,
-            direct=True,
+            direct=self._direct,
         )
 
     def _presence(self) -> Presence:
@@ -202,14 +215,10 @@ class Discovery:
             for kind in ("ipv4", "ipv6")
             if port and kind in self._kinds and opened.get(kind) is not False
         )
-        return Presence(port, listed, self._kinds)
+        return Presence(port, listed, self._kinds, self._onions())
 
     def _found(self, site: str, addresses: Sequence[PeerAddress], tracker: str) -> None:
         self._site_peers.found(site, addresses, Source.TRACKER, tracker)
 
     def _met(self, site: str, address: PeerAddress) -> None:
         self._site_peers.found(site, [address], Source.LOCAL, address.host)
-
-
-def _no_onion(onion: str, message: bytes) -> tuple[bytes, bytes]:
-    raise OurMistake("this node has no onions to announce")

@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zeromsg.crypto.cert import FIELD_LIMIT
 from zeromsg.errors import ClientError, ConfigError
 from zeromsg.policy.scoring import BAN_SECONDS, LONGEST_BAN
 from zeromsg.service.node import Node
 from zeromsg.service.peer_report import report
 from zeromsg.service.user_admin import administer, text_or_none, user_named
+from zeromsg.wire.values import is_site_address
 
 _IDENTITY_LIMIT = 100
-_REASON_LIMIT = 200
+_LIMITS = {"reason": 200, "id": 2 * FIELD_LIMIT + 1}
+"""Of other texts: a user ID is name@domain."""
 
 
 def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -18,6 +21,7 @@ def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any
 
     why: `hash`. bans: nothing. peers: `site`, or nothing for all of them.
     ban: `identity`, `seconds`, `reason`. pardon: `identity`.
+    site_join, site_leave: `address`.
     prompts: nothing. prompt_answer: `id` and `answer`, which may be left out where
     there is one choice only, or `no` (true).
     identities: `site`. identity_keep: `site`, `id`, `address`.
@@ -29,6 +33,11 @@ def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any
         raise ClientError("internal", str(problem)) from None
     if found is not None:
         return found
+    if cmd == "site_join":
+        return {"joined": _address(params), "new": node.join(_address(params))}
+    if cmd == "site_leave":
+        node.leave(_address(params))
+        return {"left": _address(params)}
     if cmd == "prompts":
         return {"prompts": node.prompts.waiting()}
     if cmd == "prompt_answer":
@@ -114,10 +123,17 @@ def _sites(node: Node, params: Mapping[str, Any]) -> Sequence[str]:
 
 def _text(params: Mapping[str, Any], name: str, default: str | None = None) -> str:
     value = params.get(name, default)
-    limit = _REASON_LIMIT if name == "reason" else _IDENTITY_LIMIT
+    limit = _LIMITS.get(name, _IDENTITY_LIMIT)
     if not isinstance(value, str) or not 0 < len(value) <= limit:
         raise ClientError("invalid", f"{name} must be a text of at most {limit} characters")
     return value
+
+
+def _address(params: Mapping[str, Any]) -> str:
+    address = _text(params, "address")
+    if not is_site_address(address):
+        raise ClientError("invalid", "address must be the address of a site")
+    return address
 
 
 def _seconds(params: Mapping[str, Any]) -> float:

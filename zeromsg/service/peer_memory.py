@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from zeromsg.policy.capability import Capabilities, Evidence, Known
+from zeromsg.policy.faces import is_pseudonym
 from zeromsg.policy.peer_book import Peer, PeerBook, Source
 from zeromsg.store.database import CapabilityRow, Database, PeerRow
 from zeromsg.wire.values import PeerAddress
@@ -29,7 +30,9 @@ def save(database: Database, book: PeerBook, capabilities: Capabilities) -> None
         database.save_peers(
             [_row(peer) for peer in kept], [(site, str(address)) for site, address in gone]
         )
-    known, forgotten = capabilities.take_changes()
+    learnt, forgotten = capabilities.take_changes()
+    # A pseudonym is gone with its connection.
+    known = [(node, what) for node, what in learnt if not is_pseudonym(node.host)]
     if known or forgotten:
         database.save_capabilities(
             [CapabilityRow(str(node), what.how, what.at) for node, what in known],

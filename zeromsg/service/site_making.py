@@ -24,15 +24,19 @@ DEFAULT_RULES: Mapping[str, Any] = {"filter": ".*", "size_limit": 10_000}
 
 
 def new_site(
-    folder: Path, title: str, entropy: Callable[[int], bytes], wall: Callable[[], float]
+    folder: Path,
+    title: str,
+    entropy: Callable[[int], bytes],
+    wall: Callable[[], float],
+    extras: Mapping[str, Any] | None = None,
 ) -> PrivateKey:
     """Make a site of a directory: a key, a p2p.json unless there is one, a content.json.
 
-    Files that are there already become the site's. Returns the site's key,
-    whose address is the site's. Raises ConfigError.
+    Files that are there already become the site's. extras: further members of
+    the content.json. Returns the site's key, whose address is the site's.
+    Raises ConfigError.
     """
-    if (folder / ROOT).exists():
-        raise ConfigError(f"{folder} is a site already; sign changes with `zeromsg site sign`")
+    must_be_no_site(folder)
     key = PrivateKey.generate(entropy)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,9 +44,19 @@ def new_site(
             (folder / P2P_JSON).write_text(dump(DEFAULT_RULES) + "\n")
     except OSError as problem:
         raise ConfigError(f"cannot write to {folder}: {problem.strerror}") from None
-    extra = {"title": title or folder.resolve().name, "postmessage_nonce_security": True}
-    sign_site(folder, key, wall, new_content(key.address, [], 0, **extra))
+    members = {
+        "title": title or folder.resolve().name,
+        "postmessage_nonce_security": True,
+        **(extras or {}),
+    }
+    sign_site(folder, key, wall, new_content(key.address, [], 0, **members))
     return key
+
+
+def must_be_no_site(folder: Path) -> None:
+    """Raises ConfigError where the directory is a site already."""
+    if (folder / ROOT).exists():
+        raise ConfigError(f"{folder} is a site already; sign changes with `zeromsg site sign`")
 
 
 def sign_site(

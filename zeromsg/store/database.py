@@ -26,6 +26,8 @@ from zeromsg.policy.signers import Changes, Named, Signer
 FILE_NAME = "zeromsg.sqlite3"
 SEEN_LIMIT = 1_000_000
 """Most hashes kept; the first written fall off first."""
+PAGES_LIMIT = 1000
+"""Most open pages kept; those opened first fall off first."""
 
 _BUSY_SECONDS = 5.0
 _SEEN_PAGE = 10_000
@@ -79,6 +81,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " PRIMARY KEY (site, address)) WITHOUT ROWID",
         "CREATE TABLE capabilities (node TEXT PRIMARY KEY, how TEXT NOT NULL,"
         " at REAL NOT NULL) WITHOUT ROWID",
+    ),
+    (
+        "CREATE TABLE permissions (site TEXT NOT NULL, permission TEXT NOT NULL,"
+        " PRIMARY KEY (site, permission)) WITHOUT ROWID",
+        "CREATE TABLE joined_sites (id INTEGER PRIMARY KEY, site TEXT NOT NULL UNIQUE,"
+        " size_limit INTEGER NOT NULL)",
+        "CREATE TABLE pages (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE,"
+        " site TEXT NOT NULL, user TEXT NOT NULL, until REAL NOT NULL)",
     ),
 )
 
@@ -292,6 +302,55 @@ class Database:
             "INSERT OR REPLACE INTO user_settings VALUES (?, ?, ?)",
             (site, user, json.dumps(dict(settings))),
         )
+
+    # What the person allowed sites
+
+    def permissions(self) -> list[tuple[str, str]]:
+        """All (site, permission), sorted."""
+        return self._rows("SELECT site, permission FROM permissions ORDER BY site, permission")
+
+    def set_permission(self, site: str, permission: str, held: bool) -> None:
+        """Give a site a permission, or take it away; the caller bounds how many."""
+        if held:
+            self._change("INSERT OR IGNORE INTO permissions VALUES (?, ?)", (site, permission))
+        else:
+            self._change(
+                "DELETE FROM permissions WHERE site = ? AND permission = ?", (site, permission)
+            )
+
+    # Sites that were joined while the node ran
+
+    def joined_sites(self) -> list[tuple[str, int]]:
+        """(address, size limit in bytes) of each, in the order in which they were joined."""
+        return self._rows("SELECT site, size_limit FROM joined_sites ORDER BY id")
+
+    def set_joined(self, site: str, size_limit: int | None) -> None:
+        """Remember a joined site; None forgets it."""
+        if size_limit is None:
+            self._change("DELETE FROM joined_sites WHERE site = ?", (site,))
+        else:
+            self._change(
+                "INSERT INTO joined_sites (site, size_limit) VALUES (?, ?)"
+                " ON CONFLICT (site) DO UPDATE SET size_limit = excluded.size_limit",
+                (site, size_limit),
+            )
+
+    # Pages that are open
+
+    def pages(self) -> list[tuple[bytes, str, str, float]]:
+        """(digest of the secret, site, user, Unix time of its end) of each, oldest first."""
+        return self._rows("SELECT digest, site, user, until FROM pages ORDER BY id")
+
+    def put_page(self, digest: bytes, site: str, user: str, until: float) -> None:
+        """Remember an open page, or that it is open for longer; the oldest fall off."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO pages (digest, site, user, until) VALUES (?, ?, ?, ?)",
+                (digest, site, user, until),
+            )
+            self._connection.execute(
+                "DELETE FROM pages WHERE id <= (SELECT max(id) FROM pages) - ?", (PAGES_LIMIT,)
+            )
 
     # Bans
 

@@ -5,11 +5,14 @@ stranger leaves the directory. A file is verified in memory, then moved into
 place whole; a refusal leaves what was there.
 """
 
+import contextlib
+import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from twisted.logger import Logger
 
@@ -19,9 +22,12 @@ from zeromsg.policy.rules import BadRules, Rules, parse_rules, rules_source
 from zeromsg.policy.site_content import (
     ROOT,
     FileEntry,
+    content_rules,
     file_digest,
     file_entries,
+    is_governed,
     is_safe_path,
+    optional_entries,
     parse_content,
     verify_content,
 )
@@ -62,6 +68,9 @@ class Site:
         self._wall = wall
         self._held: dict[str, dict[str, Any]] = {}
         self._entries: dict[str, FileEntry] = {}
+        self._optional: dict[str, FileEntry] = {}
+        # Which content.json lists each of them.
+        self._listed: dict[str, str] = {}
         # What each file on disk was verified to be.
         self._verified: dict[str, str] = {}
         self._stamp: tuple[int, int] | None = None
@@ -93,7 +102,7 @@ class Site:
             # A joined site can be fetched again.
             self._log.warn("{path} cannot be used: {problem}", path=self.path, problem=problem)
             return
-        for entry in self._entries.values():
+        for entry in (*self._entries.values(), *self._optional.values()):
             self._verify_on_disk(entry)
         self._read_rules()
         if self.own and self._missing_names():
@@ -132,7 +141,20 @@ class Site:
             file = self.path / inner_path
             if file.is_file():
                 held[inner_path] = self._accepted_before(inner_path, file.read_bytes(), held)
+        if not self.own:
+            self._load_users(held)
         self._take(held)
+
+    def _load_users(self, held: dict[str, dict[str, Any]]) -> None:
+        """Files of users that were fetched; who may write no more is left out."""
+        for above in [path for path, content in held.items() if "user_contents" in content]:
+            folder = self.path / above.removesuffix(ROOT)
+            for file in sorted(folder.glob(f"*/{ROOT}"))[:CONTENTS_LIMIT]:
+                inner_path = file.relative_to(self.path).as_posix()
+                if inner_path in held or len(held) >= CONTENTS_LIMIT:
+                    continue
+                with contextlib.suppress(ContentRefused):
+                    held[inner_path] = self._accepted_before(inner_path, file.read_bytes(), held)
 
     def _accepted_before(
         self, inner_path: str, data: bytes, held: Mapping[str, Mapping[str, Any]]
@@ -169,15 +191,22 @@ class Site:
 
     def _take(self, held: dict[str, dict[str, Any]]) -> None:
         """Make these content.json files the ones that count, if their files fit."""
-        entries = {
-            entry.inner_path: entry
-            for inner_path, content in held.items()
-            for entry in file_entries(inner_path, content)
-        }
+        entries, listed = {}, {}
+        for inner_path, content in held.items():
+            for entry in file_entries(inner_path, content):
+                entries[entry.inner_path] = entry
+                listed[entry.inner_path] = inner_path
         size = sum(entry.size for entry in entries.values())
         if size > self.size_limit:
             raise ContentRefused(f"its files have {size} bytes, over {self.size_limit}", 0)
+        optional = {
+            entry.inner_path: entry
+            for inner_path, content in held.items()
+            for entry in optional_entries(inner_path, content)
+            if entry.inner_path not in entries
+        }
         self._held, self._entries = held, entries
+        self._optional, self._listed = optional, listed
 
     def _verify_on_disk(self, entry: FileEntry) -> None:
         file = self.path / entry.inner_path
@@ -227,7 +256,7 @@ class Site:
         return rules
 
     def _is_here(self, inner_path: str) -> bool:
-        entry = self._entries.get(inner_path)
+        entry = self._entries.get(inner_path) or self._optional.get(inner_path)
         return entry is not None and self._verified.get(inner_path) == entry.sha512
 
     # For peers and clients.
@@ -243,12 +272,56 @@ class Site:
         except OSError as problem:
             raise FileMissing(problem.strerror or "no such file") from None
 
+    def open(self, inner_path: str) -> tuple[BinaryIO, int, str]:
+        if inner_path not in self._held and inner_path not in self._verified:
+            raise FileMissing("no such file")
+        try:
+            file = (self.path / inner_path).open("rb")
+        except OSError as problem:
+            raise FileMissing(problem.strerror or "no such file") from None
+        status = os.fstat(file.fileno())
+        # The operator may be at work on a file of their own.
+        mark = f"{status.st_mtime_ns:x}-{status.st_size:x}"
+        return file, status.st_size, mark
+
+    def rules_of(self, inner_path: str, author: Mapping[str, Any]) -> dict[str, Any]:
+        rules = content_rules(self.address, inner_path, author, self._held)
+        content = self._held.get(inner_path)
+        size = 0
+        if content is not None:
+            bare = {key: value for key, value in content.items() if key not in ("sign", "signs")}
+            entries = file_entries(inner_path, content)
+            size = len(json.dumps(bare, indent=1)) + sum(entry.size for entry in entries)
+        return {**rules, "current_size": size}
+
+    def holds(self, inner_path: str) -> bool:
+        return inner_path in self._held or self._is_here(inner_path)
+
+    def size_of(self, inner_path: str) -> int | None:
+        entry = self._entries.get(inner_path) or self._optional.get(inner_path)
+        return None if entry is None else entry.size
+
+    def is_optional(self, inner_path: str) -> bool:
+        return inner_path in self._optional
+
     def modified_since(self, since: float) -> Mapping[str, float]:
         return {
             inner_path: content["modified"]
             for inner_path, content in self._held.items()
             if content["modified"] > since
         }
+
+    def version(self, inner_path: str) -> float | None:
+        content = self._held.get(inner_path)
+        return content["modified"] if content is not None else None
+
+    def expects(self, inner_path: str) -> bool:
+        if inner_path in self._held:
+            return True
+        return len(self._held) < CONTENTS_LIMIT and is_governed(inner_path, self._held)
+
+    def listed_in(self, inner_path: str) -> str:
+        return self._listed[inner_path]
 
     def files(self) -> Sequence[str]:
         return sorted([*self._held, *self._verified])
@@ -272,21 +345,25 @@ class Site:
         content = verify_content(
             self.address, inner_path, data, self._held, self._wall(), self.size_limit
         )
-        before = (self._held, self._entries)
+        if inner_path not in self._held and len(self._held) >= CONTENTS_LIMIT:
+            raise ContentRefused(f"the site has {CONTENTS_LIMIT} content.json files already", 0)
+        before = (self._held, self._entries, self._optional, self._listed)
         self._take({**self._held, inner_path: content})
         try:
             self._write(inner_path, data)
         except ContentRefused:
-            self._held, self._entries = before
+            self._held, self._entries, self._optional, self._listed = before
             raise
         if inner_path == ROOT:
             self._stamp = self._root_stamp()
         self._read_rules()
 
     def store_file(self, inner_path: str, data: bytes) -> None:
-        entry = self._entries.get(inner_path)
+        entry = self._entries.get(inner_path) or self._optional.get(inner_path)
         if entry is None:
             raise ContentRefused(f"{inner_path} is not listed")
+        if self.is_optional(inner_path) and self._optional_size() + entry.size > self.size_limit:
+            raise ContentRefused(f"optional files would take over {self.size_limit} bytes", 0)
         if len(data) != entry.size:
             raise ContentRefused(f"{inner_path} has {len(data)} bytes, not {entry.size}")
         if file_digest(data) != entry.sha512:
@@ -295,6 +372,10 @@ class Site:
         self._verified[inner_path] = entry.sha512
         if inner_path == P2P_JSON:
             self._read_rules()
+
+    def _optional_size(self) -> int:
+        """Bytes of the optional files that are here."""
+        return sum(self._optional[path].size for path in self._optional if path in self._verified)
 
     def _write(self, inner_path: str, data: bytes) -> None:
         """Replace a file whole, so that a crash leaves the old one or the new."""
@@ -345,3 +426,9 @@ class Sites:
         site.load()
         self._sites[address] = site
         return site
+
+    def remove(self, address: str) -> None:
+        """Hold a site no more; what was fetched of it is deleted, an own directory stays."""
+        site = self._sites.pop(address)
+        if not site.own:
+            shutil.rmtree(self._folder / address, ignore_errors=True)

@@ -10,7 +10,6 @@ import copy
 import functools
 import re
 from collections.abc import Callable
-from itertools import islice
 from typing import Any, Literal, TypeGuard
 
 import attrs
@@ -33,8 +32,11 @@ CERTIFICATES_LIMIT = 200
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,23}", re.IGNORECASE)
 
-READING_CERTIFICATES = 16
-"""Certificates whose keys sealed messages are tried with."""
+CHOSEN_MEMBER = "zeromsg_chosen"
+"""Where a site's entry lists the domains that were selected there before, the latest last."""
+
+CHOSEN_LIMIT = 16
+"""Certificates selected before whose keys sealed messages are tried with."""
 
 _Json = dict[str, Any]
 
@@ -112,10 +114,13 @@ class User:
         """All keys that messages on a site may be sealed to, the present auth key first.
 
         Whoever chose a certificate still reads what is sealed to the address
-        without it, or with another; the owner of a site what is sealed to it.
+        without it, or with one chosen there before; the owner of a site what is
+        sealed to it. Not with a certificate that was never chosen there: from
+        what it opens, the site could tell whose it is.
         """
-        owned = islice(self.certificates().values(), READING_CERTIFICATES)
-        found = [self.auth_key(site), self._plain_key(site), *(each.key for each in owned)]
+        filed = self._user.get("certs", {})
+        before = [self._owned(domain).key for domain in self._chosen(site) if domain in filed]
+        found = [self.auth_key(site), self._plain_key(site), *before]
         site_key = self.site_key(site)
         return list(dict.fromkeys(found if site_key is None else [*found, site_key]))
 
@@ -137,7 +142,7 @@ class User:
 
     def set_site_key(self, site: str, key: PrivateKey) -> None:
         """Keep a site's own key; whether it may sign for the site, its content.json decides."""
-        self._change_entry(site, "privatekey", key.wif)
+        self._change_entry(site, {"privatekey": key.wif})
 
     # Certificates
 
@@ -190,8 +195,11 @@ class User:
         """
         if domain and domain not in self._user.get("certs", {}):
             raise ClientError("invalid", f"no certificate of {domain[:80]}")
+        before = self._entry(site).get("cert")
         if domain or "cert" in self._entry(site):
-            self._change_entry(site, "cert", domain or None)
+            chosen = [each for each in (*self._chosen(site), before) if each and each != domain]
+            chosen = list(dict.fromkeys(reversed(chosen)))[:CHOSEN_LIMIT][::-1]
+            self._change_entry(site, {"cert": domain or None, CHOSEN_MEMBER: chosen or None})
 
     def remove_certificate(self, domain: str) -> None:
         """Forget a certificate and its key, and select it nowhere any more.
@@ -220,6 +228,13 @@ class User:
         # pages know the user by it.
         key = self._key_in(self._entry(site), "auth_privatekey")
         return key or derivation.auth_key(self.master_seed, site)
+
+    def _chosen(self, site: str) -> list[str]:
+        """Domains that were selected on a site before."""
+        chosen = self._entry(site).get(CHOSEN_MEMBER)
+        if not isinstance(chosen, list) or not all(isinstance(each, str) for each in chosen):
+            return []
+        return chosen[-CHOSEN_LIMIT:]
 
     def _key_in(self, entry: _Json, member: str) -> PrivateKey | None:
         wif = entry.get(member)
@@ -296,8 +311,8 @@ class User:
 
     # Changing it
 
-    def _change_entry(self, site: str, member: str, value: str | None) -> None:
-        """Set a member of a site's entry, or remove it."""
+    def _change_entry(self, site: str, values: _Json) -> None:
+        """Set members of a site's entry, or remove those that are None."""
 
         def change(user: _Json) -> None:
             entry = user.setdefault("sites", {}).setdefault(site, {})
@@ -305,10 +320,9 @@ class User:
                 # ZeroNet fails on an entry without them.
                 key = derivation.auth_key(self.master_seed, site)
                 entry |= {"auth_address": key.address, "auth_privatekey": key.wif}
-            if value is None:
-                entry.pop(member, None)
-            else:
-                entry[member] = value
+            entry |= values
+            for member in [member for member in values if values[member] is None]:
+                del entry[member]
 
         self._change(change)
 

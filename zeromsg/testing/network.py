@@ -18,8 +18,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, Self
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -27,11 +27,13 @@ from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.task import Clock
 
 from zeromsg.crypto.keys import PrivateKey
+from zeromsg.policy.faces import SHARED
 from zeromsg.protocol.session import Session
-from zeromsg.service.config import PeerSettings, Settings, SiteSettings
+from zeromsg.service.config import PeerSettings, Settings, SiteSettings, TorSettings
 from zeromsg.service.node import RELOAD_SECONDS, Edges, Node
 from zeromsg.service.site_making import new_site, sign_site
 from zeromsg.store.database import Database
+from zeromsg.store.onion_keys import OnionKeys
 from zeromsg.store.sites import SIZE_LIMIT
 from zeromsg.store.users import Users
 from zeromsg.testing.transports import Accept, MemoryEndpoint, Weather
@@ -167,6 +169,50 @@ class MemoryClient:
         self._node.commands.client_closed(self)
 
 
+class MemoryTor:
+    """A Tor without circuits (`interfaces.ITor`); its onions can be reached at once.
+
+    used: the faces and onions of every dial.
+    """
+
+    port = PEER_PORT
+
+    def __init__(self, network: "Network", address: PeerAddress, folder: Path) -> None:
+        self._network = network
+        self._address = address
+        self._keys = OnionKeys(folder / "onions", network.rng.randbytes)
+        self._faces: dict[str, str] = {}
+        self.node: Node
+        self.used: list[tuple[str, PeerAddress]] = []
+
+    def endpoint(self, address: PeerAddress, face: str) -> IStreamClientEndpoint:
+        self.used.append((face, address))
+        return self._network.onion_endpoint(self._address, address)
+
+    def onion(self, face: str) -> str:
+        if face not in self._faces:
+            self._faces[face] = self._keys.get(face).onion
+            address = PeerAddress(f"{self._faces[face]}.onion", self.port)
+            self._network.onions[address] = (self.node, face)
+        return self._faces[face]
+
+    def withdraw(self, face: str) -> None:
+        onion = self._faces.pop(face, None)
+        if onion is not None:
+            del self._network.onions[PeerAddress(f"{onion}.onion", self.port)]
+
+    def is_ours(self, host: str) -> bool:
+        return host.removesuffix(".onion") in self._faces.values()
+
+    def sign(self, onion: str, message: bytes) -> tuple[bytes, bytes]:
+        face = next(face for face, ours in self._faces.items() if ours == onion)
+        key = self._keys.get(face)
+        return key.public, key.sign(message)
+
+    def status(self) -> Mapping[str, Any]:
+        return {"problem": "", "connected": True}
+
+
 @attrs.define(eq=False)
 class NetworkNode:
     """One node of a network, with what survives its restart."""
@@ -192,7 +238,7 @@ class Network:
     loss: share of writes that vanish. peers: the `[peers]` settings of all
     nodes; unless told otherwise they dial nobody by themselves, so that the
     network has the form that the test gives it. closed: nodes that nobody can
-    connect to.
+    connect to. tor: the mode of nodes that have Tor, and further `[tor]` settings of all.
     """
 
     def __init__(
@@ -203,7 +249,12 @@ class Network:
         loss: float = 0.0,
         peers: PeerSettings | None = None,
         closed: Collection[int] = (),
+        tor: Mapping[int, Literal["on", "only"]] = MappingProxyType({}),
+        tor_settings: TorSettings | None = None,
     ) -> None:
+        self._tor = tor
+        self._tor_settings = tor_settings if tor_settings is not None else TorSettings()
+        self.onions: dict[PeerAddress, tuple[Node, str]] = {}
         self._closed = closed
         self.peers = peers if peers is not None else PeerSettings(outgoing=0)
         self.clock = Clock()
@@ -254,7 +305,8 @@ class Network:
         folder.mkdir()
         database = Database(":memory:")
         users = Users(folder / "users.json", self.rng.randbytes)
-        node = self._start(address, folder, database, users, (), number not in self._closed)
+        listens = number not in self._closed and self._tor.get(number) != "only"
+        node = self._start(address, folder, database, users, (), listens)
         made = NetworkNode(number, address, folder, database, users, node)
         self._by_address[address] = made
         return made
@@ -268,7 +320,15 @@ class Network:
         sites: Iterable[SiteSettings],
         listens: bool,
     ) -> Node:
-        settings = Settings(data_dir=folder, peers=self.peers, sites=tuple(sites))
+        number = int(folder.name.removeprefix("node"))
+        mode: Literal["off", "on", "only"] = self._tor.get(number, "off")
+        settings = Settings(
+            data_dir=folder,
+            peers=self.peers,
+            tor=attrs.evolve(self._tor_settings, mode=mode),
+            sites=tuple(sites),
+        )
+        tor = MemoryTor(self, address, folder) if mode != "off" else None
         edges = Edges(
             clock=self.clock,
             wall=self.wall,
@@ -277,7 +337,12 @@ class Network:
             connector=lambda target: self._endpoint(address, target),
             heavy=lambda work: succeed(work()),
         )
+        if tor is not None:
+            kinds = ("onion",) if mode == "only" else ("ipv4", "ipv6", "onion")
+            edges = attrs.evolve(edges, tor=tor, kinds=kinds)
         node = Node(settings, edges, database, users)
+        if tor is not None:
+            tor.node = node
         node.peer_port = PEER_PORT if listens else 0
         node.load()
         node.start()
@@ -294,6 +359,40 @@ class Network:
             self._listener,
         )
         return endpoint
+
+    def onion_endpoint(self, source: PeerAddress, target: PeerAddress) -> IStreamClientEndpoint:
+        """Through Tor: the other end does not hear where it comes from."""
+        nobody = PeerAddress("127.0.0.1", self.rng.randrange(32768, 61000))
+        endpoint: IStreamClientEndpoint = MemoryEndpoint(
+            self.clock, self.rng, self.weather, nobody, target, self._onion_listener
+        )
+        return endpoint
+
+    def _onion_listener(self, target: PeerAddress) -> Accept | None:
+        found = self.onions.get(target)
+        if found is None:
+            return None
+        node, face = found
+
+        def accept(source: PeerAddress) -> IProtocol | None:
+            protocol: Any = node.pool.accept_stranger(face)
+            return protocol
+
+        return accept
+
+    def onion(self, number: int, site: str) -> PeerAddress:
+        """Where a node is reached for a site."""
+        node = self.nodes[number].node
+        return next(
+            address
+            for address, (held, face) in self.onions.items()
+            if held is node and face in (site, SHARED)
+        )
+
+    def connect_onion(self, first: int, second: int, site: str) -> None:
+        """Let one node dial another's onion for a site."""
+        dialled = self.nodes[first].node.pool.link_to(self.onion(second, site), site)
+        dialled.addErrback(lambda failure: None)
 
     def _listener(self, target: PeerAddress) -> Accept | None:
         member = self._by_address.get(target)
@@ -329,7 +428,7 @@ class Network:
             member.database,
             member.users,
             held,
-            number not in self._closed,
+            number not in self._closed and self._tor.get(number) != "only",
         )
         member.running = True
 

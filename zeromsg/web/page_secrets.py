@@ -10,7 +10,7 @@ to the trouble of reading the secret out of one, is taken for the person.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 
@@ -29,15 +29,29 @@ class _Page:
 
 
 class PageSecrets:
-    """now: seconds, never decreasing."""
+    """now: Unix seconds.
 
-    def __init__(self, entropy: Callable[[int], bytes], now: Callable[[], float]) -> None:
+    kept: (digest, site, user, end) of pages that were in use in an earlier run;
+    keep: told the same of each page when it is used, so that one that is open
+    goes on when the node is started again. Secrets themselves are not kept.
+    """
+
+    def __init__(
+        self,
+        entropy: Callable[[int], bytes],
+        now: Callable[[], float],
+        kept: Iterable[tuple[bytes, str, str, float]] = (),
+        keep: Callable[[bytes, str, str, float], None] | None = None,
+    ) -> None:
         self._entropy = entropy
         self._now = now
+        self._keep = keep
         # Programs fetch pages too, for the key alone: theirs must not push out
         # the secrets of pages that people have open.
         self._fresh: OrderedDict[bytes, _Page] = OrderedDict()
         self._used: OrderedDict[bytes, _Page] = OrderedDict()
+        for digest, site, user, until in kept:
+            self._used[digest] = _Page(site, user, until)
 
     def make(self, site: str, user: str) -> str:
         """A new secret, 64 hex digits, for the page of a site that is served to a user."""
@@ -54,6 +68,9 @@ class PageSecrets:
             return False
         self._fresh.pop(digest, None)
         self._put(self._used, digest, site, user)
+        # The page at "/" asks every few seconds, and can be loaded again.
+        if self._keep is not None and site:
+            self._keep(digest, site, user, self._used[digest].until)
         return True
 
     def _put(self, pages: OrderedDict[bytes, _Page], digest: bytes, site: str, user: str) -> None:

@@ -1,25 +1,40 @@
-"""HTTP: the page by which clients get their key, the WebSocket upgrade, the status.
+"""HTTP: who gets which page, the WebSocket upgrade, the operator's commands.
 
-Programs read the key out of the page `/<address>`; people see a small console
-of the site's messages there. Host and Origin are checked first, everything
-before an upgrade is answered. Source: ZeroFrame API, HTTP.
+Programs read their key out of the page `/<address>`; a browser shows the site
+in it. Host and Origin are checked first, everything before an upgrade is
+answered, and no GET changes anything. Source: ZeroFrame API, HTTP.
 """
 
-import base64
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import resources
 from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
 
 from twisted.web.http import Request
 from twisted.web.resource import IResource
-from twisted.web.server import NOT_DONE_YET
-from twisted.web.template import Tag, flattenString, tags
 from zope.interface import implementer
 
 from zeromsg.errors import ClientError
+from zeromsg.policy.site_content import is_safe_path
+from zeromsg.web.console import console_page
 from zeromsg.web.cookies import master_address
+from zeromsg.web.files import FilePages, IFiles, is_html
+from zeromsg.web.http import (
+    HEADERS,
+    argument,
+    header,
+    is_loaded_by_a_person,
+    is_loopback,
+    page_policy,
+    refuse,
+    send_page,
+)
+from zeromsg.web.node_page import COMMANDS, node_page
+from zeromsg.web.nonces import Nonces
 from zeromsg.web.page_secrets import PageSecrets
+from zeromsg.web.sessions import Sessions, cookie_header, login_page
+from zeromsg.web.wrapper import Visit, WrapperPage, way_out, way_out_policy, wrapper_policy
 from zeromsg.wire.json_text import load
 from zeromsg.wire.values import is_site_address
 
@@ -27,22 +42,25 @@ WEBSOCKET_PATHS = (b"Websocket",)
 INTERNAL = b"ZeroNet-Internal"
 STATUS_PATH = "/ZeroMsg-Internal/status"
 OPERATOR_PATH = "/ZeroMsg-Internal/operator"
+LOGIN_PATH = "/ZeroMsg-Internal/login"
 
 _OPERATION_LIMIT = 8 * 1024 * 1024
 """Bytes of a command of the operator; the users of another node may come in one."""
 
-_STATIC = {"console.js": "application/javascript", "console.css": "text/css"}
-
-_HEADERS = {
-    "X-Frame-Options": "DENY",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache, no-store, private, must-revalidate, max-age=0",
-    "Cross-Origin-Resource-Policy": "same-origin",
+_STATIC = {
+    "console.js": "application/javascript",
+    "console.css": "text/css",
+    "wrapper.css": "text/css",
+    "notices.js": "application/javascript",
+    "connection.js": "application/javascript",
+    "wrapper.js": "application/javascript",
+    "node.css": "text/css",
+    "node.js": "application/javascript",
+    "icon.svg": "image/svg+xml",
 }
 
 
-class IGate(Protocol):
+class IGate(IFiles, Protocol):
     """What the pages need of the node."""
 
     def host_allowed(self, host: str) -> bool: ...
@@ -66,6 +84,14 @@ class IGate(Protocol):
 
     def title(self, site: str) -> str: ...
 
+    def content(self, site: str) -> Mapping[str, Any] | None:
+        """The site's content.json, None before it is here."""
+
+    def is_here(self, site: str, inner_path: str) -> bool: ...
+
+    def clients(self, site: str) -> int:
+        """How many clients of a site are connected."""
+
     def sites(self) -> Collection[str]: ...
 
     def status(self) -> Mapping[str, Any]: ...
@@ -75,16 +101,10 @@ class IGate(Protocol):
 
     def may_see_status(self, token: str) -> bool: ...
 
+    def kept_pages(self) -> Iterable[tuple[bytes, str, str, float]]:
+        """Pages of an earlier run (`PageSecrets`)."""
 
-def _header(request: Request, name: bytes) -> str | None:
-    # As bytes: Twisted decodes what it is asked for as text, and raises when it cannot.
-    value = request.getHeader(name)
-    return None if value is None else value.decode("latin-1")
-
-
-def _argument(request: Request, name: bytes) -> str:
-    """A value of the query; of several the last, as ZeroNet takes it."""
-    return request.args.get(name, [b""])[-1].decode("latin-1")
+    def keep_page(self, digest: bytes, site: str, user: str, until: float) -> None: ...
 
 
 class _NoUser(Exception):
@@ -93,16 +113,26 @@ class _NoUser(Exception):
 
 @implementer(IResource)
 class Pages:
-    """The root of the node's HTTP server; it looks at whole paths itself."""
+    """The root of the node's HTTP server; it looks at whole paths itself.
+
+    now: Unix seconds. password: that browsers are asked for, or "".
+    """
 
     isLeaf = True
 
     def __init__(
-        self, gate: IGate, entropy: Callable[[int], bytes], now: Callable[[], float]
+        self,
+        gate: IGate,
+        entropy: Callable[[int], bytes],
+        now: Callable[[], float],
+        password: str = "",
     ) -> None:
         self._gate = gate
         self._entropy = entropy
-        self._secrets = PageSecrets(entropy, now)
+        self._secrets = PageSecrets(entropy, now, gate.kept_pages(), gate.keep_page)
+        self._nonces = Nonces(entropy, now)
+        self._sessions = Sessions(password, entropy, now)
+        self._files = FilePages(gate, self._is_open)
         folder = resources.files("zeromsg.web") / "static"
         self._static = {name: (folder / name).read_bytes() for name in _STATIC}
 
@@ -112,49 +142,150 @@ class Pages:
     def putChild(self, path: bytes, child: IResource) -> None:
         raise AssertionError("this resource is a leaf")
 
+    def _is_open(self, site: str) -> bool:
+        """Whether a browser shows the site, or is about to."""
+        return self._gate.clients(site) > 0 or self._nonces.used_lately(site)
+
     def render(self, request: Request) -> bytes | int:
-        for name, value in _HEADERS.items():
+        for name, value in HEADERS.items():
             request.setHeader(name, value)
-        host = _header(request, b"host")
+        host = header(request, b"host")
+        if not (request.isSecure() or is_loopback(host or "")):
+            # Browsers take it as an error elsewhere.
+            request.responseHeaders.removeHeader("Cross-Origin-Opener-Policy")
         if host is None:
-            return _refuse(request, 400, "A Host header is needed.")
+            return refuse(request, 400, "A Host header is needed.")
         if not self._gate.host_allowed(host):
-            return _refuse(request, 403, "This host name is not allowed here.")
+            return refuse(request, 403, "This host name is not allowed here.")
         parts = [part for part in request.path.split(b"/") if part]
+        path = request.path.decode("latin-1")
+        if self._sessions.needed and not self._is_free(request, path):
+            return self._ask_for_password(request, host, path, "")
         if parts and parts[-1] in WEBSOCKET_PATHS and (len(parts) == 1 or parts[-2] == INTERNAL):
             return self._websocket(request, host)
-        if request.path == OPERATOR_PATH.encode():
-            return self._operate(request)
-        if request.method not in (b"GET", b"HEAD"):
-            return _refuse(request, 405, "Only GET is answered here.")
-        return self._page(request, host, [part.decode("latin-1") for part in parts])
+        if path == OPERATOR_PATH:
+            return self._operate(request, host)
+        if path == LOGIN_PATH and request.method == b"POST":
+            return self._log_in(request, host)
+        if request.method not in (b"GET", b"HEAD", b"OPTIONS"):
+            return refuse(request, 405, "Only GET is answered here.")
+        return self._page(request, host, path)
+
+    def _page(self, request: Request, host: str, path: str) -> bytes | int:
+        first, slash, rest = path[1:].partition("/")
+        raw = first == "raw"
+        if raw:
+            first, slash, rest = rest.partition("/")
+        if is_site_address(first):
+            return self._of_site(request, host, first, slash + rest, raw)
+        if request.method == b"OPTIONS":
+            return refuse(request, 405, "Only GET is answered here.")
+        if path == "/":
+            return self._node(request, host)
+        if path == STATUS_PATH:
+            return self._status(request, host)
+        if path == "/favicon.ico":
+            first, rest = "uimedia", "icon.svg"
+        if first == "uimedia" and rest in _STATIC:
+            request.setHeader("Content-Type", f"{_STATIC[rest]}; charset=utf-8")
+            return self._static[rest]
+        if first == "console" and is_site_address(rest):
+            return self._site_page(request, host, rest, None)
+        return refuse(request, 404, "There is nothing here.")
+
+    # The password
+
+    def _is_free(self, request: Request, path: str) -> bool:
+        """Whether a request may go on where there is a password."""
+        if self._sessions.is_logged_in(request.requestHeaders.getRawHeaders(b"cookie", [])):
+            return True
+        if path == LOGIN_PATH and request.method == b"POST":
+            return True
+        if self._has_token(request):
+            return True
+        # Its key stands in pages behind the password, so that whoever has it gave that.
+        if path.endswith("/Websocket"):
+            return True
+        if path.startswith("/uimedia/") or path == "/favicon.ico":
+            return True
+        # The frame of a site has no cookies. Its files are no secrets, its html needs a nonce.
+        first, _, rest = path[1:].partition("/")
+        return (
+            is_site_address(first)
+            and not is_html(rest)
+            and self._is_open(first)
+            and self._sessions.has_somebody(_client(request))
+        )
+
+    def _ask_for_password(
+        self, request: Request, host: str, target: str, problem: str
+    ) -> bytes | int:
+        request.setResponseCode(403 if problem else 401)
+        asks_for_page = "text/html" in (header(request, b"accept") or "")
+        if not problem and not (asks_for_page and request.method == b"GET"):
+            return refuse(request, 401, "This node asks for a password.")
+        policy = page_policy(host, forms="'self'")
+        request.setHeader("Content-Security-Policy", policy)
+        # Without a referrer its form would come from the origin `null`.
+        request.setHeader("Referrer-Policy", "same-origin")
+        return send_page(request, login_page(target, problem))
+
+    def _log_in(self, request: Request, host: str) -> bytes | int:
+        if not self._sessions.needed:
+            return refuse(request, 404, "There is nothing here.")
+        if not self._is_own_page(request, host):
+            return refuse(request, 403, "Pages of another origin may not do this.")
+        target = argument(request, b"target")
+        # A path of this node, and no other host's.
+        if not target.startswith("/") or target.startswith(("//", "/\\")):
+            target = "/"
+        given = request.args.get(b"password", [b""])[-1].decode("utf-8", "replace")
+        try:
+            session = self._sessions.log_in(given, _client(request))
+        except ValueError as seconds:
+            problem = f"Too many wrong passwords. Try again in {seconds} seconds."
+            return self._ask_for_password(request, host, target, problem)
+        if session is None:
+            return self._ask_for_password(request, host, target, "That is not the password.")
+        request.setHeader("Set-Cookie", cookie_header(session, request.isSecure()))
+        request.setResponseCode(303)
+        request.setHeader("Location", target.encode("latin-1", "replace"))
+        return b""
+
+    def _is_own_page(self, request: Request, host: str) -> bool:
+        """Whether a request comes from a page of this node, as far as the browser says."""
+        origin = header(request, b"origin")
+        where = header(request, b"sec-fetch-site")
+        return self._gate.origin_allowed(origin, host) and where in (None, "same-origin")
+
+    # WebSockets
 
     def _websocket(self, request: Request, host: str) -> bytes | int:
-        if (_header(request, b"upgrade") or "").lower() != "websocket":
-            return _refuse(request, 400, "A WebSocket is opened here.")
-        origin = _header(request, b"origin")
+        if (header(request, b"upgrade") or "").lower() != "websocket":
+            return refuse(request, 400, "A WebSocket is opened here.")
+        origin = header(request, b"origin")
         if not self._gate.origin_allowed(origin, host):
-            return _refuse(request, 403, "Pages of another origin may not connect.")
+            return refuse(request, 403, "Pages of another origin may not connect.")
         if not origin:
             # Autobahn would not take an empty one.
             request.requestHeaders.removeHeader(b"origin")
-        opened = self._gate.opens(_argument(request, b"wrapper_key"))
+        opened = self._gate.opens(argument(request, b"wrapper_key"))
         if opened is None:
-            return _refuse(request, 403, "The wrapper key is not known.")
+            return refuse(request, 403, "The wrapper key is not known.")
         site, user = opened
         try:
             named = self._user(request)
         except _NoUser as problem:
-            return _refuse(request, 403, str(problem))
+            return refuse(request, 403, str(problem))
         # The default user's key does for all users, as a multi-user ZeroNet
         # node has one key for everybody; the key of another user is its own.
         if user and named not in (None, user):
-            return _refuse(request, 403, "The wrapper key is another user's than the cookie names.")
+            return refuse(request, 403, "The wrapper key is another user's than the cookie names.")
         user = named or user
-        trusted = self._secrets.belongs(_argument(request, b"page_secret"), site, user)
+        trusted = self._secrets.belongs(argument(request, b"page_secret"), site, user)
         resource = self._gate.upgrade(site, user, trusted)
         if resource is None:
-            return _refuse(request, 503, "There are too many clients.")
+            return refuse(request, 503, "There are too many clients.")
         result: bytes | int = resource.render(request)
         return result
 
@@ -175,28 +306,28 @@ class Pages:
             )
         return user
 
-    def _page(self, request: Request, host: str, parts: list[str]) -> bytes | int:
-        if not parts:
-            return self._index(request)
-        if "/" + "/".join(parts) == STATUS_PATH:
-            return self._status(request)
-        if parts[0] == "uimedia" and len(parts) == 2 and parts[1] in _STATIC:
-            request.setHeader("Content-Type", f"{_STATIC[parts[1]]}; charset=utf-8")
-            return self._static[parts[1]]
-        if not is_site_address(parts[0]):
-            return _refuse(request, 404, "There is nothing here.")
-        return self._site_page(request, host, parts[0])
+    # The operator
 
-    def _may_operate(self, request: Request) -> bool:
-        given = (_header(request, b"authorization") or "").removeprefix("Bearer ")
-        return self._gate.may_see_status(given)
+    def _has_token(self, request: Request) -> bool:
+        given = header(request, b"authorization") or ""
+        return self._gate.may_see_status(given.removeprefix("Bearer "))
 
-    def _operate(self, request: Request) -> bytes:
+    def _is_node_page(self, request: Request, host: str) -> bool:
+        """Whether the page at `/` asks: by its own secret, which no other page can read."""
+        given = header(request, b"authorization") or ""
+        return (
+            given.startswith("Page ")
+            and self._is_own_page(request, host)
+            and self._secrets.belongs(given.removeprefix("Page "), "", "")
+        )
+
+    def _operate(self, request: Request, host: str) -> bytes:
         """A command of the operator, as JSON; browsers cannot send the token unasked."""
-        if not self._may_operate(request):
-            return _refuse(request, 401, "This is for who has this node's token.")
+        by_page = self._is_node_page(request, host)
+        if not by_page and not self._has_token(request):
+            return refuse(request, 401, "This is for who has this node's token.")
         if request.method != b"POST":
-            return _refuse(request, 405, "Only POST is answered here.")
+            return refuse(request, 405, "Only POST is answered here.")
         request.setHeader("Content-Type", "application/json; charset=utf-8")
         body = request.content.read(_OPERATION_LIMIT) if request.content is not None else b""
         try:
@@ -206,98 +337,112 @@ class Pages:
                 raise ValueError
         except (ValueError, KeyError, TypeError, AttributeError):
             return json.dumps({"error": "invalid: this is no command"}).encode()
+        if by_page and cmd not in COMMANDS:
+            return json.dumps({"error": "denied: the page may not do this"}).encode()
         try:
             return json.dumps(self._gate.operate(cmd, params)).encode()
         except ClientError as refused:
             return json.dumps({"error": str(refused)}).encode()
 
-    def _status(self, request: Request) -> bytes:
-        if not self._may_operate(request):
-            return _refuse(request, 401, "The status is for who has this node's token.")
+    def _status(self, request: Request, host: str) -> bytes:
+        if not self._has_token(request) and not self._is_node_page(request, host):
+            return refuse(request, 401, "The status is for who has this node's token.")
         request.setHeader("Content-Type", "application/json; charset=utf-8")
         return json.dumps(self._gate.status()).encode()
 
-    def _index(self, request: Request) -> int:
-        sites = [
-            tags.li(tags.a(self._gate.title(site), href=f"/{site}/"), " ", tags.code(site))
-            for site in self._gate.sites()
-        ]
-        body = [
-            tags.h1("zeromsg"),
-            tags.p("The sites of this node:") if sites else tags.p("This node holds no site."),
-            tags.ul(*sites),
-        ]
-        return self._send(request, "zeromsg", body, None)
+    def _node(self, request: Request, host: str) -> bytes | int:
+        problem = is_loaded_by_a_person(request)
+        if problem:
+            return refuse(request, 403, problem)
+        nonce = self._entropy(16).hex()
+        request.setHeader("Content-Security-Policy", page_policy(host, nonce))
+        return send_page(request, node_page(self._secrets.make("", ""), nonce))
 
-    def _site_page(self, request: Request, host: str, site: str) -> bytes | int:
-        # Pages of other origins cannot ask with such an Accept without the
-        # browser asking us first, so they cannot read the key.
-        accept = _header(request, b"accept") or ""
-        if "text/html" not in accept:
-            return _refuse(request, 403, f"Invalid Accept header to load wrapper: {accept[:100]}")
-        if (_header(request, b"x-requested-with") or "").lower() == "xmlhttprequest":
-            return _refuse(request, 403, "Ajax request not allowed to load wrapper")
-        purpose = f"{_header(request, b'x-moz')} {_header(request, b'purpose')}"
-        if "prefetch" in f"{purpose} {_header(request, b'sec-purpose')}".lower():
-            return _refuse(request, 403, "Prefetch not allowed to load wrapper")
-        if _header(request, b"sec-fetch-dest") not in (None, "document"):
-            return _refuse(request, 403, "Only a page of its own may load the wrapper")
+    # Sites
+
+    def _of_site(self, request: Request, host: str, site: str, rest: str, raw: bool) -> bytes | int:
+        """rest: what follows the address, "" or from a slash on."""
+        try:
+            inner_path = unquote_to_bytes(rest[1:]).decode().replace("\\", "/")
+        except UnicodeDecodeError:
+            inner_path = "\0"
+        if inner_path and not is_safe_path(inner_path.removesuffix("/")):
+            return refuse(request, 403, "Invalid path")
+        html = is_html(inner_path) and not raw
+        if request.method == b"OPTIONS":
+            if html:
+                return refuse(request, 405, "Only GET is answered here.")
+            return self._files.options(request)
+        if site not in self._gate.sites():
+            return refuse(request, 404, "This node does not hold that site.")
+        if raw and not rest:
+            request.setResponseCode(301)
+            request.setHeader("Location", f"./{site}/")
+            return b""
+        if not html:
+            return self._files.file(request, site, inner_path, raw)
+        inside = header(request, b"sec-fetch-dest")
+        # Of several nonces the page's own stands last.
+        nonce = argument(request, b"wrapper_nonce")
+        if nonce and inside in (None, "iframe", "frame") and self._nonces.use(nonce, site):
+            return self._files.inner(request, site, inner_path, host)
+        if inside in ("iframe", "frame"):
+            return self._way_out(request)
+        return self._site_page(request, host, site, inner_path)
+
+    def _way_out(self, request: Request) -> int:
+        nonce = self._entropy(16).hex()
+        request.setHeader("Content-Security-Policy", way_out_policy(nonce))
+        request.setHeader("X-Frame-Options", "SAMEORIGIN")
+        request.responseHeaders.removeHeader("Cross-Origin-Opener-Policy")
+        return send_page(request, way_out(nonce))
+
+    def _site_page(
+        self, request: Request, host: str, site: str, inner_path: str | None
+    ) -> bytes | int:
+        """The page with the key of a site: its wrapper, or, without a path, its console."""
+        problem = is_loaded_by_a_person(request)
+        if problem:
+            return refuse(request, 403, problem)
         try:
             user = self._user(request) or ""
-        except _NoUser as problem:
-            return _refuse(request, 403, str(problem))
+        except _NoUser as refusal:
+            return refuse(request, 403, str(refusal))
         key = self._gate.key_of(site, user)
         if key is None:
-            return _refuse(request, 404, "This node does not hold that site.")
-        title = self._gate.title(site)
-        nonce = base64.urlsafe_b64encode(self._entropy(18)).decode()
-        secret = self._secrets.make(site, user)
-        script = f'var wrapper_key = "{key}"; var page_secret = "{secret}";'
-        body = [
-            Tag("header")(tags.h1(title), tags.p(tags.code(site), " ", tags.span(id="state"))),
-            tags.section(id="prompts", **{"aria-live": "assertive"}),
-            Tag("main")(tags.ol(id="messages", **{"aria-live": "polite"})),
-            tags.form(id="send")(
-                tags.label("Message (JSON or text) ", for_="message"),
-                tags.input(id="message", autocomplete="off", autofocus="autofocus"),
-                tags.label(tags.input(type="checkbox", id="sign"), " signed"),
-                tags.button("Broadcast"),
-            ),
-            tags.script(src="/uimedia/console.js", nonce=nonce),
-        ]
-        request.setHeader(
-            "Content-Security-Policy",
-            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; "
-            f"connect-src 'self' ws://{host} wss://{host}; base-uri 'none'; form-action 'none'; "
-            "frame-ancestors 'none'",
+            return refuse(request, 404, "This node does not hold that site.")
+        title, nonce = self._gate.title(site), self._entropy(16).hex()
+        content = self._gate.content(site)
+        if inner_path is None or (not inner_path and self._has_no_page(site, content)):
+            request.setHeader("Content-Security-Policy", page_policy(host, nonce))
+            secret = self._secrets.make(site, user)
+            return send_page(request, console_page(site, title, key, secret, nonce))
+        request.setHeader("Content-Security-Policy", wrapper_policy(host, nonce))
+        path = f"{inner_path}index.html" if inner_path[-1:] in ("", "/") else inner_path
+        visit = Visit(
+            address=site,
+            title=title,
+            key=key,
+            secret=self._secrets.make(site, user),
+            ajax_key=self._gate.ajax_key(site),
+            wrapper_nonce=self._nonces.make(site),
+            script_nonce=nonce,
+            inner_path=path,
+            here=self._gate.is_here(site, path),
+            nonce_needed=(content or {}).get("postmessage_nonce_security") is True,
         )
-        # Programs take the first key they find, so it stands before the title, which is the site's.
-        return self._send(request, title, body, tags.script(script, nonce=nonce))
+        return send_page(request, WrapperPage(visit))
 
-    def _send(self, request: Request, title: str, body: list[Any], first: Tag | None) -> int:
-        if first is None:
-            request.setHeader(
-                "Content-Security-Policy",
-                "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'",
-            )
-        request.setHeader("Content-Type", "text/html; charset=utf-8")
-        page = tags.html(lang="en")(
-            tags.head(
-                tags.meta(charset="utf-8"),
-                first or "",
-                tags.meta(name="viewport", content="width=device-width, initial-scale=1"),
-                tags.title(title),
-                tags.link(rel="stylesheet", href="/uimedia/console.css"),
-            ),
-            tags.body(*body),
+    def _has_no_page(self, site: str, content: Mapping[str, Any] | None) -> bool:
+        """Whether a site that is known to have no index.html was asked for."""
+        index = "index.html"
+        return (
+            content is not None
+            and not self._gate.is_here(site, index)
+            and not self._gate.may_come(site, index)
         )
-        flat = flattenString(None, page)
-        flat.addCallback(lambda html: request.write(b"<!doctype html>\n" + html))
-        flat.addCallback(lambda _: request.finish())
-        return NOT_DONE_YET
 
 
-def _refuse(request: Request, code: int, text: str) -> bytes:
-    request.setResponseCode(code)
-    request.setHeader("Content-Type", "text/plain; charset=utf-8")
-    return f"{text}\n".encode()
+def _client(request: Request) -> str:
+    address = request.getClientAddress()
+    return getattr(address, "host", "")

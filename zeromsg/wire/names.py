@@ -32,6 +32,7 @@ TLS_RSA: Final = "tls-rsa"
 UNKNOWN_COMMAND: Final = "Unknown command: "
 UNKNOWN_SITE: Final = "Unknown site"
 THANKS: Final = "thx"
+NOT_CHANGED: Final = "File not changed"
 ALREADY_RECEIVED: Final = "Already received, thanks"
 UNHEARD: Final = "Not before you heard our verdicts on your last messages"
 

@@ -260,7 +260,8 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     message_text: the message as Python's default JSON, which rules look at.
     broadcast: what it says of itself, or None; a question must not be broadcast.
     to: hash of the message this one answers, or None.
-    signer: address that the sender says signs this, or None (our own extension).
+    signer: address that the sender says signs this, "" for nobody; None where it does not say
+    (our own extension).
     """
 
     message: Any
