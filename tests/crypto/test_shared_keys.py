@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zeromsg.crypto.keys import PrivateKey
+from zeromsg.crypto.keys import ORDER, PrivateKey
 from zeromsg.crypto.sealing import SharedKey
 from zeromsg.crypto.shared_keys import (
     TEXT_LIMIT,
@@ -20,6 +20,7 @@ from zeromsg.crypto.shared_keys import (
     random_key,
     shared_key,
 )
+from zeromsg.crypto.signing import recover_public_key
 from zeromsg.errors import BadKey
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "sealing.json").read_text())
@@ -105,6 +106,35 @@ def test_a_signed_raw_is_the_same_json_and_one_member_more():
 )
 def test_what_the_group_did_not_sign_is_not_the_groups(raw, nonce):
     assert not is_group_signed(raw, nonce, MEMBERS.public_key)
+
+
+def rewritten(signed, change):
+    """The same with another spelling of its signature."""
+    head, signature = signed[:-90], base64.b64decode(signed[-90:-2])
+    return head + change(signature) + '"}'
+
+
+def high(signature):
+    """The other s, with the recovery id that goes with it."""
+    other = (ORDER - int.from_bytes(signature[33:], "big")).to_bytes(32, "big")
+    header = bytes([31 + ((signature[0] - 31) ^ 1)])
+    return base64.b64encode(header + signature[1:33] + other).decode()
+
+
+def loose(signature):
+    """Base64 whose last bits are not zero, which decoders pass over."""
+    text = base64.b64encode(signature).decode()
+    following = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    return text[:-2] + following[following.index(text[-2]) + 1] + "="
+
+
+@pytest.mark.parametrize("change", [high, loose])
+def test_an_outsider_cannot_write_a_members_signature_in_another_way(change):
+    assert rewritten(SIGNED, lambda data: base64.b64encode(data).decode()) == SIGNED
+    other = rewritten(SIGNED, change)
+    text = f"zeromsg group 1|5|{RAW}"
+    assert recover_public_key(text, other[-90:-2]) == MEMBERS.public_key
+    assert not is_group_signed(other, "5", MEMBERS.public_key)
 
 
 @settings(max_examples=300)

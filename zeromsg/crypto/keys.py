@@ -210,6 +210,11 @@ def recover_public_key(digest: bytes, signature: bytes) -> bytes | None:
     return key.format(compressed=bool(flags & _HEADER_COMPRESSED))
 
 
+def is_low(signature: bytes) -> bool:
+    """Whether a 65-byte signature has the lower of its two possible s (BIP 62)."""
+    return int.from_bytes(signature[33:], "big") <= ORDER // 2
+
+
 def address_of(public_key: bytes) -> str:
     """The address of a public key, in exactly the form given; the point is not checked."""
     payload = bytes([_ADDRESS_VERSION]) + hash160(public_key)

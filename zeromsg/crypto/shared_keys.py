@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from zeromsg.crypto.keys import ORDER, Entropy, PrivateKey
+from zeromsg.crypto.keys import ORDER, Entropy, PrivateKey, is_low
 from zeromsg.crypto.sealing import KEY_BYTES, SharedKey
 from zeromsg.crypto.signing import recover_public_key, sign
 from zeromsg.errors import BadKey
@@ -97,10 +97,17 @@ def group_signed(raw: str, nonce: str, key: PrivateKey) -> str:
 
 
 def is_group_signed(raw: str, nonce: str, public_key: bytes) -> bool:
-    """Whether `raw` ends with the group's signature. public_key: 33 bytes. Never raises."""
+    """Whether `raw` ends with the group's signature. public_key: 33 bytes. Never raises.
+
+    It lies in `raw`, so of the many ways to write one signature only the way
+    that members write it counts: an outsider's rewriting would be a message anew.
+    """
     tail = raw[-_TAIL:]
     signature = tail[len(_MEMBER) : -2]
     if not (tail.startswith(_MEMBER) and tail.endswith('"}') and _SIGNATURE.fullmatch(signature)):
+        return False
+    data = base64.b64decode(signature)
+    if base64.b64encode(data).decode("ascii") != signature or not is_low(data):
         return False
     text = f"{_SIGNED}|{nonce}|{raw[:-_TAIL]}}}"
     return recover_public_key(text, signature) == public_key
