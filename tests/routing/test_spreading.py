@@ -144,6 +144,35 @@ def test_who_heard_of_it_from_another_is_asked_first_and_not_told(network, stran
     assert sum(len(peer.asked("update")) for peer in peers) == told
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_neighbours_of_one_zeronet_node_do_not_tell_it_at_the_same_moment(network, stranger, seed):
+    """It needs a moment until it can say that it has the file."""
+    net = network(6, seed=seed)
+    site = net.site(OLD, holders=[0])
+    net.connect_all()
+    joined(net, site, range(1, 6))
+    said = {"content.json": version(net, 0, site)}
+    updates = []
+
+    def respond(cmd, params):
+        if cmd == "listModified":
+            return {"modified_files": {n: at for n, at in said.items() if at > params["since"]}}
+        if cmd == "update":
+            updates.append(params["modified"])
+            net.clock.callLater(0.1, said.__setitem__, params["inner_path"], params["modified"])
+        return {"peers": []} if cmd == "pex" else {"ok": "thx"}
+
+    for number in range(1, 6):
+        stranger(net, number, host="203.0.113.77", respond=respond)
+    net.advance(30)
+    change(net, site, a_txt="x")
+    net.advance(60)
+    newest = version(net, 0, site)
+    assert said["content.json"] == newest
+    # Five would tell it without that.
+    assert 1 <= updates.count(newest) <= 2
+
+
 def test_what_is_told_is_what_zeronet_understands(network, stranger):
     net = network(1)
     site = net.site(OLD)

@@ -4,9 +4,10 @@ A few are told at once and the others in waves, each once for each version, and
 never those that are known to have it: who told us, who named it in a
 `listModified`, who fetched it from us and said thanks. Whoever takes it tells
 its own peers, when it has the files. A ZeroNet node charges a point for what it
-has already, so it is asked first where another may have told it; and it answers
-a second `update` of a file within fifteen seconds late or never. Source: ZeroNet
-peer protocol, sections 7, 8 and 16.
+has already, so where another may have told it, it is asked first, and not by all
+its neighbours at the same moment; and it answers a second `update` of a file
+within fifteen seconds late or never. Source: ZeroNet peer protocol, sections 7, 8
+and 16.
 """
 
 import random
@@ -35,6 +36,10 @@ WAVE_SECONDS = 2.0
 GAP_SECONDS = 20.0
 """Between two updates of one file to a ZeroNet node."""
 
+LEAD_SECONDS = 4.0
+"""A ZeroNet node is asked within this time after a version came from elsewhere, so that one of
+its neighbours has told it before the next one asks."""
+
 OWN_GAP_SECONDS = 1.0
 """The same to a zeromsg node."""
 
@@ -55,11 +60,15 @@ TOLD_LIMIT = 1000
 
 @attrs.define(eq=False)
 class _Job:
-    """One file, and those who are still to be told of its newest version."""
+    """One file, and those who are still to be told of its newest version.
+
+    not_before: for some of them, when their turn is at the earliest.
+    """
 
     site: str
     inner_path: str
     todo: list[IPeerLink] = attrs.field(factory=list)
+    not_before: dict[IPeerLink, float] = attrs.field(factory=dict)
     timer: IDelayedCall | None = None
 
 
@@ -114,6 +123,13 @@ class Spreading:
         job = self._job(site, inner_path)
         job.todo = self._site_peers.participants(site)
         self._rng.shuffle(job.todo)
+        if not held.own:
+            now = self._clock.seconds()
+            job.not_before = {
+                link: now + LEAD_SECONDS * self._rng.random()
+                for link in job.todo
+                if not link.extension
+            }
         self._run(job, held, OWN_AT_ONCE if held.own else AT_ONCE, careful=not held.own)
 
     def tell(self, link: IPeerLink, site: str, inner_path: str) -> None:
@@ -184,15 +200,15 @@ class Spreading:
         has = self._versions.of(link, job.site, job.inner_path)
         if has is not None and has >= version:
             return None
+        turn = job.not_before.get(link, now)
         told = self._told.get(link)
         last = told.get((job.site, job.inner_path)) if told is not None else None
-        if last is None:
-            return 0.0
-        at, told_version = last
-        if told_version == version:
-            return None
-        gap = OWN_GAP_SECONDS if link.extension else GAP_SECONDS
-        pause = at + gap - now
+        if last is not None:
+            at, told_version = last
+            if told_version == version:
+                return None
+            turn = max(turn, at + (OWN_GAP_SECONDS if link.extension else GAP_SECONDS))
+        pause = turn - now
         # What is as good as nothing might be too little for the clock to notice.
         return pause if pause > _TICK_SECONDS else 0.0
 
