@@ -108,6 +108,36 @@ def test_who_refuses_to_carry_is_not_asked(closed_pair):
     assert net.nodes[1].node.scoring.points("198.18.0.1", net.wall()) == 0
 
 
+def test_a_peer_behind_a_firewall_is_answered_without_waiting_for_its_port(network):
+    """Its port says nothing for ten seconds; the asker cannot know that a neighbour reaches it."""
+    net = network(3, closed=(0,), filtered=(2,))
+    site = net.site()
+    net.connect(0, 1)
+    net.advance(2)
+    net.connect(2, 1)
+    net.advance(2)
+    assert not net.nodes[0].node.site_peers.neighbours.links(site, net.nodes[2].name)
+    target = net.client(2, site)
+    target.answers["q"] = "a"
+    reply = send(net, 0, site, net.nodes[2].name, privatekey=False, seconds=2)
+    assert reply["message"] == "a"
+    # Nothing comes of the port later on, nor a second time.
+    net.advance(30)
+    assert [event["message"] for event in target.received()] == ["q"]
+
+
+@pytest.mark.parametrize("filtered", [(), (2,)], ids=["refused", "silent"])
+def test_a_peer_that_no_way_leads_to(network, filtered):
+    net = network(3, closed=(0,), filtered=filtered)
+    site = net.site()
+    net.connect(0, 1)
+    net.advance(2)
+    if not filtered:
+        net.stop(2)
+    error = send(net, 0, site, net.nodes[2].name)["error"]
+    assert error == f"no-peer: Could not find peer {net.nodes[2].name}"
+
+
 def test_a_name_that_nobody_has(closed_pair):
     net, site = closed_pair()
     assert send(net, 0, site, "203.0.113.77:4")["error"] == (

@@ -1,12 +1,12 @@
 """What clients send: broadcasts, questions and replies, on their way to peers."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from zeromsg.errors import ClientError, Unreachable
@@ -27,6 +27,10 @@ from zeromsg.wire.names import PEER_SEND, SELF
 from zeromsg.wire.packing import pack
 from zeromsg.wire.peer_messages import Envelope
 from zeromsg.wire.values import PeerAddress
+
+HEAD_START_SECONDS = 1.0
+"""After that the second way to a peer is tried beside the first: the port of a peer behind a
+firewall does not refuse, it says nothing."""
 
 
 class Outbound:
@@ -200,7 +204,10 @@ class Outbound:
     async def _reach_far(
         self, site: str, ip: str, envelope: Envelope, failed: Callable[[str, str], None]
     ) -> None:
-        """By dialling, or over a neighbour; first the one that is likelier. Raises Unreachable."""
+        """By dialling, or over a neighbour; first the one that is likelier. Raises Unreachable.
+
+        Both may succeed: the peer takes the message once, by its hash.
+        """
 
         async def dial() -> None:
             link = await self._peers.link_to(_parse_peer(ip), site)
@@ -211,11 +218,8 @@ class Outbound:
                 site, ip, envelope, partial(self._replies.expect_from, envelope.hash)
             )
 
-        first, second = (carry, dial) if self._carrying.knows(site, ip) else (dial, carry)
-        try:
-            await first()
-        except Unreachable:
-            await second()
+        ways = [carry, dial] if self._carrying.knows(site, ip) else [dial, carry]
+        await _first_of(ways, self._clock)
 
     async def reply(self, draft: Draft, ip: str, to: str) -> str:
         """Answer a question; the reply's own hash once the peer has taken it."""
@@ -258,6 +262,47 @@ class Outbound:
         if origin is None:
             raise ClientError("no-peer", f"no message with hash {hash[:64]} was received lately")
         return origin.name
+
+
+def _first_of(
+    ways: Sequence[Callable[[], Coroutine[Any, Any, None]]], clock: IReactorTime
+) -> Deferred[None]:
+    """Fires when one of them has succeeded, or fails as the last of them failed.
+
+    Each is begun when the one before has failed, or after its head start; what was
+    begun goes on (RFC 8305 does so with addresses).
+    """
+    waiting = iter(ways)
+    left = len(ways)
+    found: Deferred[None] = Deferred()
+    head_start: IDelayedCall | None = None
+
+    def begin() -> None:
+        nonlocal head_start
+        if head_start is not None and head_start.active():
+            head_start.cancel()
+        head_start = None
+        way = None if found.called else next(waiting, None)
+        if way is not None:
+            head_start = clock.callLater(HEAD_START_SECONDS, begin)
+            Deferred.fromCoroutine(way()).addCallbacks(succeeded, failed)
+
+    def succeeded(_: None) -> None:
+        if not found.called:
+            found.callback(None)
+
+    def failed(failure: Failure) -> None:
+        nonlocal left
+        left -= 1
+        if found.called:
+            failure.trap(Unreachable)
+        elif not left or not failure.check(Unreachable):
+            found.errback(failure)
+        else:
+            begin()
+
+    begin()
+    return found
 
 
 def _parse_peer(ip: str) -> PeerAddress:

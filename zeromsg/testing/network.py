@@ -27,6 +27,7 @@ from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.task import Clock
 
 from zeromsg.crypto.keys import PrivateKey
+from zeromsg.net.dialer import CONNECT_SECONDS
 from zeromsg.policy.faces import SHARED
 from zeromsg.protocol.session import Session
 from zeromsg.service.config import PeerSettings, Settings, SiteSettings, TorSettings
@@ -36,7 +37,7 @@ from zeromsg.store.database import Database
 from zeromsg.store.onion_keys import OnionKeys
 from zeromsg.store.sites import SIZE_LIMIT
 from zeromsg.store.users import Users
-from zeromsg.testing.transports import Accept, MemoryEndpoint, Weather
+from zeromsg.testing.transports import Accept, MemoryEndpoint, SilentEndpoint, Weather
 from zeromsg.wire import client_messages
 from zeromsg.wire.client_messages import Answer
 from zeromsg.wire.json_text import dump
@@ -238,7 +239,9 @@ class Network:
     loss: share of writes that vanish. peers: the `[peers]` settings of all
     nodes; unless told otherwise they dial nobody by themselves, so that the
     network has the form that the test gives it. closed: nodes that nobody can
-    connect to. tor: the mode of nodes that have Tor, and further `[tor]` settings of all.
+    connect to, and that know it. filtered: nodes that listen behind a firewall, so that
+    whoever dials them waits in vain. tor: the mode of nodes that have Tor, and further
+    `[tor]` settings of all.
     """
 
     def __init__(
@@ -249,6 +252,7 @@ class Network:
         loss: float = 0.0,
         peers: PeerSettings | None = None,
         closed: Collection[int] = (),
+        filtered: Collection[int] = (),
         tor: Mapping[int, Literal["on", "only"]] = MappingProxyType({}),
         tor_settings: TorSettings | None = None,
     ) -> None:
@@ -256,6 +260,7 @@ class Network:
         self._tor_settings = tor_settings if tor_settings is not None else TorSettings()
         self.onions: dict[PeerAddress, tuple[Node, str]] = {}
         self._closed = closed
+        self._filtered = filtered
         self.peers = peers if peers is not None else PeerSettings(outgoing=0)
         self.clock = Clock()
         self.rng = random.Random(seed)
@@ -350,6 +355,10 @@ class Network:
 
     def _endpoint(self, source: PeerAddress, target: PeerAddress) -> IStreamClientEndpoint:
         port = self.rng.randrange(32768, 61000)
+        member = self._by_address.get(target)
+        if isinstance(member, NetworkNode) and member.number in self._filtered:
+            silent: IStreamClientEndpoint = SilentEndpoint(self.clock, CONNECT_SECONDS)
+            return silent
         endpoint: IStreamClientEndpoint = MemoryEndpoint(
             self.clock,
             self.rng,

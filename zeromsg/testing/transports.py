@@ -7,7 +7,12 @@ from typing import Any
 import attrs
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import (
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+    TimeoutError,
+)
 from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
@@ -137,6 +142,23 @@ class MemoryTransport:
 
 Accept = Callable[[PeerAddress], IProtocol | None]
 """A listener: told where a connection comes from, it gives a protocol or refuses."""
+
+
+@implementer(IStreamClientEndpoint)
+@attrs.frozen
+class SilentEndpoint:
+    """Leads to a firewall that drops everything.
+
+    seconds: until the dialler gives up, as real endpoints do by themselves.
+    """
+
+    clock: IReactorTime
+    seconds: float
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        waiting: Deferred[IProtocol] = Deferred(lambda _: given_up.cancel())
+        given_up = self.clock.callLater(self.seconds, waiting.errback, TimeoutError())
+        return waiting
 
 
 @implementer(IStreamClientEndpoint)
