@@ -368,7 +368,13 @@ async def _wrapper_key(reactor: Any, url: NodeUrl, site: str) -> str:
     text = body.decode("utf-8", "replace")
     if code == 404:
         raise CallRefused("unsupported", f"the node at {url} does not hold the site {site}")
-    if code in (401, 403):
+    if code == 401:
+        raise CallRefused(
+            "denied",
+            f"the node at {url} asks for a password: programs need a key of the site, "
+            "commands the node's own configuration (--config)",
+        )
+    if code == 403:
         raise CallRefused("denied", f"the node at {url} says: {_first_line(text)}")
     found = _KEY.search(text) if 200 <= code < 300 else None
     if found is None:

@@ -248,6 +248,23 @@ def test_nobody_is_there(new_node, site):
     assert nowhere.stderr == "Error: no-peer: Could not find peer 127.0.0.19:9\n"
 
 
+def test_a_node_with_a_password_knows_who_has_its_configuration(new_node, site, background):
+    node = new_node(
+        sites={site.address: site.folder}, settings={"ui.password": "correct horse"}
+    ).start()
+    own = ("--config", node.config)
+    listening = background("listen", site.address, "--count", 1, "--json", *own)
+    wait_for_clients(node, site, 1)
+    # Nobody replies to it, but other clients of the node see it.
+    sent = zeromsg("send", site.address, "self", "hello", "--timeout", 1, *own)
+    assert "no reply within 1 second" in sent.stderr
+    assert listening.process.wait(COMMAND_SECONDS) == 0
+    assert listening.events[0]["message"] == "hello"
+    other = zeromsg("broadcast", site.address, "hello", "--node", node.url)
+    assert other.returncode == 1
+    assert "asks for a password" in other.stderr and "--config" in other.stderr
+
+
 def test_a_refusal_is_told(new_node, site):
     node = new_node(sites={site.address: site.folder}).start()
     big = zeromsg("broadcast", site.address, "x" * 20_000, "--node", node.url)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from zeromsg.cli.options import data_dir_option
+from zeromsg.cli.options import data_dir_option, node_url
 from zeromsg.cli.status import read_token
 from zeromsg.client import operate
 from zeromsg.service.assembly import USERS_FILE
@@ -34,10 +34,12 @@ async def key_for(
 ) -> str | None:
     """The key of a user for a site; None for the default user, whose key its page shows.
 
+    A node's page shows nothing where it asks for a password: whoever has the node's
+    configuration shows its token instead, and to no other node.
     Raises ConfigError where the node's token cannot be read, NodeUnreachable,
     CallRefused.
     """
-    if as_user is None:
+    if as_user is None and not (settings.ui.password and url == node_url(None, settings)):
         return None
     params = {"site": site, "user": as_user}
     result = await operate(reactor, url, read_token(settings), "user_key", params)
