@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,13 @@ from zeromsg.service.site_making import new_site
 from zeromsg.testing.processes import RunningNode, wait_for
 
 _hosts = itertools.cycle(range(20, 61))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_reaches_the_nodes() -> None:
+    """A shell has its background jobs ignore SIGINT, and what they start inherits that."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @attrs.frozen
