@@ -7,6 +7,7 @@ import pytest
 import txaio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twisted.internet.error import ConnectionLost
 
 from zeromsg.net.client_protocol import (
     PACE_SECONDS,
@@ -15,7 +16,7 @@ from zeromsg.net.client_protocol import (
     ClientLimits,
     text_frame,
 )
-from zeromsg.testing.websocket import BINARY, CLOSE, PING, PONG, TEXT, WebSocketClient
+from zeromsg.testing.websocket import BINARY, CLOSE, PING, PONG, TEXT, WebSocketClient, Wire
 
 SITE = "1" + "a" * 30
 LIMITS = ClientLimits(message=100_000, unsent=200_000, clients=3)
@@ -71,9 +72,9 @@ def factory(clock, calls):
 
 
 @pytest.fixture
-def connect(factory):
+def connect(factory, clock):
     def connect(headers=PROGRAM):
-        client = WebSocketClient(factory.build(SITE), headers)
+        client = WebSocketClient(factory.build(SITE), headers, settle=lambda: clock.advance(0))
         assert client.head.startswith("HTTP/1.1 101 ")
         return client
 
@@ -336,6 +337,82 @@ def test_a_slow_client_that_catches_up_stays(connect, calls):
         client.wire.unstick()
     assert client.wire.connected
     assert len(client.messages()) == 400
+
+
+def test_what_one_turn_brings_is_one_write(connect, calls, clock):
+    clients = [connect(), connect()]
+    before = [len(client.wire.writes) for client in clients]
+    for number in range(5):
+        for link in calls.opened:
+            link.push(event(number))
+    clock.advance(0)
+    assert [len(client.wire.writes) for client in clients] == [count + 1 for count in before]
+    for client in clients:
+        assert [message["params"] for message in client.messages()] == ["0", "1", "2", "3", "4"]
+
+
+def test_a_close_comes_after_what_was_said_before(connect, calls, factory):
+    client = connect()
+    (link,) = calls.opened
+    link.push(event("last"))
+    factory.stop()
+    link.push(event("too late"))
+    text, close = client.frames()
+    assert json.loads(text[1])["params"] == "last"
+    assert close[0] == CLOSE
+
+
+def test_who_is_gone_at_the_end_of_the_turn_gets_nothing(connect, calls, clock):
+    client = connect()
+    (link,) = calls.opened
+    link.push(event(1))
+    client.wire.abortConnection()
+    clock.advance(0)
+    assert client.frames() == []
+
+
+class Socket(Wire):
+    """A Twisted TCP connection as far as it can be written to without asking the reactor."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room = room
+        self.dataBuffer = b""
+        self._tempDataBuffer = []
+        self.direct = []
+
+    def writeSomeData(self, data):
+        if self.room is None:
+            return ConnectionLost()
+        taken = data[: self.room]
+        self.direct.append(bytes(taken))
+        self.read += taken
+        return len(taken)
+
+
+@pytest.mark.parametrize("room", [1000, 10, 0, None])
+def test_what_the_socket_takes_is_not_left_to_the_reactor(connect, calls, clock, room):
+    client = connect()
+    wire = Socket(room)
+    wire.protocol, wire.producer = client.wire.protocol, client.wire.producer
+    wire.read = client.wire.read
+    before = len(wire.read)
+    client.wire.protocol.transport = client.wire = wire
+    (link,) = calls.opened
+    link.push(event(1))
+    link.push(event(2))
+    clock.advance(0)
+    whole = bytes(wire.read[before:])
+    # In order, each byte once.
+    assert [message["params"] for message in client.messages()] == ["1", "2"]
+    direct = whole[: room or 0]
+    assert b"".join(wire.direct) == direct
+    assert b"".join(wire.writes) == whole[len(direct) :]
+    # What waits there already is not overtaken.
+    wire.dataBuffer = b"x"
+    link.push(event(3))
+    clock.advance(0)
+    assert len(wire.writes) == (1 if len(direct) == len(whole) else 2)
 
 
 def test_one_slow_client_does_not_hold_up_another(connect, calls):

@@ -140,7 +140,8 @@ class Stage:
 
     def open(self, name, node, site):
         protocol = self._factories["ab".index(node)].build(self.sites[site])
-        client = WebSocketClient(protocol, {"User-Agent": "vectors"})
+        headers = {"User-Agent": "vectors"}
+        client = WebSocketClient(protocol, headers, settle=lambda: self.net.advance(0))
         assert client.head.startswith("HTTP/1.1 101 ")
         self.connections[name] = client
 

@@ -1,8 +1,10 @@
 """WebSockets of ZeroFrame clients, on autobahn.
 
-Frames of the node to clients are written to the transport directly: one frame
-is made for a message, and autobahn's own sending path costs as much again as
-the message. Order is kept, because nothing here uses autobahn's send queue.
+Frames of the node to clients bypass autobahn, whose sending path costs as much
+again as the message; order is kept, because nothing here uses its send queue.
+What a client is to get in one turn of the reactor is written at the end of it, in
+one system call, and without asking the reactor when the socket takes it at once:
+to many clients, asking costs more than writing.
 """
 
 import struct
@@ -160,36 +162,60 @@ class ClientProtocol(WebSocketServerProtocol):
         if not self._opened or self.state != self.STATE_OPEN:
             return
         frame = text_frame(payload)
-        if not self._paused and not self._paced:
-            self._tcp.write(frame)
-            return
-        if self._paced and not self._held:
-            self.factory.reactor.callLater(PACE_SECONDS, self._release)
         self._held.append(frame)
         self._held_size += len(frame)
-        if self._held_size > self._limits.unsent:
-            self._held.clear()
-            self._log.info("closing a client that does not read")
-            self.wasNotCleanReason = "it does not read"
-            self.dropConnection(abort=True)
+        if self._paused or self._paced:
+            if self._held_size > self._limits.unsent:
+                self._give_up()
+            elif self._paced and len(self._held) == 1:
+                self.factory.reactor.callLater(PACE_SECONDS, self.release)
+        elif self._held_size >= HELD_BYTES:
+            self.release()
+        elif len(self._held) == 1:
+            self.factory.release_soon(self)
+
+    def _give_up(self) -> None:
+        self._held.clear()
+        self._log.info("closing a client that does not read")
+        self.wasNotCleanReason = "it does not read"
+        self.dropConnection(abort=True)
+
+    def sendCloseFrame(self, *arguments: Any, **named: Any) -> None:
+        # After it nothing may follow.
+        self.release()
+        super().sendCloseFrame(*arguments, **named)
 
     def pauseProducing(self) -> None:
         self._paused = True
 
     def resumeProducing(self) -> None:
         self._paused = False
-        self._release()
+        self.release()
 
-    def _release(self) -> None:
-        if self._held and not self._paused and self._opened:
+    def release(self) -> None:
+        """Write what is held, unless the transport has enough."""
+        if self._held and not self._paused and self._opened and self.state == self.STATE_OPEN:
             held, self._held, self._held_size = self._held, [], 0
-            self._tcp.write(b"".join(held))
+            _write(self._tcp, b"".join(held))
         if self._when_ready is not None and self.ready and self._opened:
             action, self._when_ready = self._when_ready, None
             self._guarded(action)
 
     def stopProducing(self) -> None:
         self._paused = True
+
+
+def _write(transport: Any, data: bytes) -> None:
+    """Into the socket if nothing waits before it; the transport has the rest."""
+    # Of a Twisted TCP connection; TLS and other transports have no such thing.
+    if getattr(transport, "_tempDataBuffer", True) or transport.dataBuffer:
+        transport.write(data)
+        return
+    written = transport.writeSomeData(data) if transport.connected else 0
+    # A lost connection the transport finds by itself.
+    done = written if isinstance(written, int) and written > 0 else 0
+    if done < len(data):
+        transport.write(data[done:])
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -210,6 +236,7 @@ class ClientFactory(WebSocketServerFactory):
         self._calls = calls
         self._limits = limits
         self._clients: set[ClientProtocol] = set()
+        self._holding: list[ClientProtocol] = []
         self.setProtocolOptions(
             maxFramePayloadSize=limits.message,
             maxMessagePayloadSize=limits.message,
@@ -235,6 +262,17 @@ class ClientFactory(WebSocketServerFactory):
         self._clients.add(protocol)
         protocol.is_closed.addBoth(lambda _: self._clients.discard(protocol))
         return protocol
+
+    def release_soon(self, client: ClientProtocol) -> None:
+        """Have a client write what it holds at the end of this turn of the reactor."""
+        if not self._holding:
+            self.reactor.callLater(0, self._release)
+        self._holding.append(client)
+
+    def _release(self) -> None:
+        holding, self._holding = self._holding, []
+        for client in holding:
+            client.release()
 
     def drop_site(self, site: str) -> None:
         """Tell the clients of a site that the node holds it no more."""

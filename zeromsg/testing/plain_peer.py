@@ -156,7 +156,7 @@ class PlainPeer:
     def greet(self, **changes: Any) -> dict[Any, Any]:
         """Send the handshake; its response."""
         self.send({"cmd": "handshake", "req_id": 0, "params": handshake(**changes)})
-        return self._await(0, SECONDS)
+        return self.answer_to(0)
 
     def request(self, cmd: str, params: Any) -> int:
         """Send a request without waiting; its number."""
@@ -166,7 +166,7 @@ class PlainPeer:
 
     def ask(self, cmd: str, params: Any, seconds: float = SECONDS) -> dict[Any, Any]:
         """Send a request; the answer to it."""
-        return self._await(self.request(cmd, params), seconds)
+        return self.answer_to(self.request(cmd, params), seconds)
 
     def broadcast(self, site: str, message: Any, **raw: Any) -> dict[Any, Any]:
         """Send a new unsigned message; the answer."""
@@ -183,7 +183,8 @@ class PlainPeer:
                     return params
             self._take(deadline - time.monotonic())
 
-    def _await(self, number: int, seconds: float) -> dict[Any, Any]:
+    def answer_to(self, number: int, seconds: float = SECONDS) -> dict[Any, Any]:
+        """Wait for the answer to a request of this number."""
         deadline = time.monotonic() + seconds
         while number not in self._answers:
             self._take(deadline - time.monotonic())

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -88,9 +89,17 @@ class WebSocketClient:
     """One client of a node: what it says and hears, frame by frame.
 
     stuck: it reads nothing before `wire.unstick`, the answer to the upgrade included.
+    settle: ends the reactor's turn, in which nodes hold what they write.
     """
 
-    def __init__(self, protocol: Any, headers: dict[str, str], stuck: bool = False) -> None:
+    def __init__(
+        self,
+        protocol: Any,
+        headers: dict[str, str],
+        stuck: bool = False,
+        settle: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._settle = settle
         self.wire = Wire()
         self.wire.protocol = protocol
         self.wire.stuck = stuck
@@ -136,6 +145,7 @@ class WebSocketClient:
 
     def frames(self) -> list[tuple[int, bytes]]:
         """What came since the last look, as opcode and payload."""
+        self._settle()
         found = []
         data = bytes(self.wire.read)
         if not self._taken:
