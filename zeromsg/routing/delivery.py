@@ -106,8 +106,8 @@ class Delivery:
     def restore(self, site: str) -> None:
         """Take over the messages that an earlier run kept for the site's next client."""
         queue = self._states(site).queue
-        for row, _, event, _ in self._store.queue_load(site):
-            self._dropped(queue.put(Queued(row, event)))
+        for row, _, event, _, shown in self._store.queue_load(site):
+            self._dropped(queue.put(Queued(row, event, shown)))
 
     def opened(self, client: IClient) -> None:
         """A new client; it gets what waited for one."""
@@ -119,14 +119,19 @@ class Delivery:
         """Give a client what waited for one, as fast as it reads; the rest stays for the next."""
         if client not in self._clients.get(client.site, ()):
             return
-        queue, rows = self._states(client.site).queue, []
-        while client.ready and (item := queue.take()) is not None:
+        queue, user, gone = self._states(client.site).queue, self._secrecy.user_of(client), []
+        more = False
+        for item in queue.waiting_for(user):
+            if not client.ready:
+                more = True
+                break
+            queue.remove(item)
             event = self._secrecy.readable(client, item.event)
             client.push(event_head(PEER_RECEIVE, event))
-            rows.append(item.row)
+            gone.append(item.row)
         # Deleted after they were written: a crash in between shows them twice, never not at all.
-        self._store.queue_delete(rows)
-        if len(queue):
+        self._store.queue_delete(gone)
+        if more:
             client.when_ready(lambda: self.flush(client))
 
     def closed(self, client: IClient) -> None:

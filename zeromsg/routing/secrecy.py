@@ -203,6 +203,11 @@ class Secrecy:
 
     # Reading
 
+    def user_of(self, client: IClient) -> str:
+        """Master address of the user that a client acts for, though that one may be gone."""
+        found = self._users.get(client.user)
+        return client.user if found is None else found.master_address
+
     def acts_for(self, client: IClient, user: str) -> bool:
         """Whether a client is one of a user, by master address."""
         found = self._users.get(client.user)
