@@ -313,6 +313,9 @@ class IUsers(Protocol):
     def get(self, name: str) -> IUser | None:
         """The user of a master address; "" names the default one."""
 
+    def all(self) -> Sequence[IUser]:
+        """Every user, the default one first."""
+
 
 class IClient(Protocol):
     """A WebSocket connection of a zite or program."""

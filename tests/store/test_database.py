@@ -139,7 +139,7 @@ def test_who_was_shown_a_queued_message_is_remembered(path):
     second = db.queue_put(SITE, "bb", "{}", 0.0)
     other = db.queue_put(OTHER, "cc", "{}", 0.0, {"1carol"})
     db.queue_show([first, second], "1carol")
-    db.queue_show([first], "1carol")
+    db.queue_show([first, 999], "1carol")
     db.close()
     db = Database(path)
     shown = {message.id: message.shown for message in db.queue_load(SITE)}

@@ -110,27 +110,39 @@ class Delivery:
             self._dropped(queue.put(Queued(row, event, shown)))
 
     def opened(self, client: IClient) -> None:
-        """A new client; it gets what waited for one."""
+        """A new client; it gets what waited for one, if it listens."""
         self._clients.setdefault(client.site, {})[client] = None
-        if self._listens(client):
-            self.flush(client)
+        self.flush(client)
 
     def flush(self, client: IClient) -> None:
-        """Give a client what waited for one, as fast as it reads; the rest stays for the next."""
-        if client not in self._clients.get(client.site, ()):
+        """Give a client what waited for one, as fast as it reads; the rest stays for the next.
+
+        What is sealed to further users of the node stays for these as well. Whoever
+        comes before them is shown it once, opened or not, as if it had come just now.
+        """
+        if client not in self._clients.get(client.site, ()) or not self._listens(client):
             return
-        queue, user, gone = self._states(client.site).queue, self._secrecy.user_of(client), []
+        queue, user = self._states(client.site).queue, self._secrecy.user_of(client)
+        gone: list[int] = []
+        shown: list[int] = []
         more = False
         for item in queue.waiting_for(user):
             if not client.ready:
                 more = True
                 break
-            queue.remove(item)
+            if self._secrecy.awaited(item.event, item.shown | {user}):
+                queue.show(item, user)
+                shown.append(item.row)
+            else:
+                queue.remove(item)
+                gone.append(item.row)
             event = self._secrecy.readable(client, item.event)
             client.push(event_head(PEER_RECEIVE, event))
-            gone.append(item.row)
-        # Deleted after they were written: a crash in between shows them twice, never not at all.
-        self._store.queue_delete(gone)
+        # Noted after they were written: a crash in between shows them twice, never not at all.
+        if gone:
+            self._store.queue_delete(gone)
+        if shown:
+            self._store.queue_show(shown, user)
         if more:
             client.when_ready(lambda: self.flush(client))
 

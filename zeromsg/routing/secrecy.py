@@ -9,7 +9,7 @@ many are tried beyond that is bounded for each site. One sealed body that comes
 again in another message is not opened: whoever sends it may only have found it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,10 +18,18 @@ from twisted.internet.interfaces import IReactorTime
 
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.crypto.sealed_message import MEMBER, open_message, read_message
-from zeromsg.crypto.sealing import BadSealing, Encrypted, IReader, Opened, OwnKey, SharedKey
+from zeromsg.crypto.sealing import (
+    BadSealing,
+    Encrypted,
+    IReader,
+    Opened,
+    OwnKey,
+    SharedKey,
+    may_be_for,
+)
 from zeromsg.crypto.shared_keys import check_text, group_key, is_random_key, shared_key
 from zeromsg.errors import BadKey, ClientError
-from zeromsg.interfaces import IClient, IUsers
+from zeromsg.interfaces import IClient, IUser, IUsers
 from zeromsg.policy.rate import Buckets
 from zeromsg.policy.site_state import Recent
 from zeromsg.wire import json_text
@@ -39,8 +47,14 @@ TRIED_PER_SECOND = 200.0
 """Decryptions of a site's messages, and separately hints that need a decryption's work."""
 
 KEPT_BURST = 2000.0
-"""The same for what was kept: a full queue or history, once for each of two keys. So neither
-goes unopened because much of it comes at once, nor uses up what new messages have."""
+"""The same for what was kept, of each user: a full queue or history, once for each of two keys.
+So neither goes unopened because much of it comes at once, or because another user looked at it
+before, nor uses up what new messages have."""
+
+LOOKS_BURST = 20_000.0
+LOOKS_PER_SECOND = 10_000.0
+"""Users for whom it is looked whether a site's messages may be sealed to them: about 10 µs each.
+For hidden recipients the bounds of what was kept hold beside it."""
 
 OPENED_LIMIT = 10_000
 """Messages of a site whose sealed part would be known again."""
@@ -104,6 +118,8 @@ class Secrecy:
         self._hidden = Buckets(TRIED_BURST, TRIED_PER_SECOND)
         self._kept_tries = Buckets(KEPT_BURST, TRIED_PER_SECOND)
         self._kept_hidden = Buckets(KEPT_BURST, TRIED_PER_SECOND)
+        self._looks = Buckets(LOOKS_BURST, LOOKS_PER_SECOND)
+        self._looks_hidden = Buckets(KEPT_BURST, TRIED_PER_SECOND)
         self._opened: dict[str, Recent[str]] = {}
         self.counts = Counts()
 
@@ -213,20 +229,46 @@ class Secrecy:
         found = self._users.get(client.user)
         return found is not None and found.master_address == user
 
-    def view(self, event: str, kept: bool = False) -> "View | None":
+    def awaited(self, event: str, had: Collection[str]) -> bool:
+        """Whether an event may be sealed to users of this node other than those that had it.
+
+        had: master addresses. Where it is too much to find out, it may be.
+        """
+        others = [user for user in self._users.all() if user.master_address not in had]
+        if not others or MARK not in event:
+            return False
+        values = json_text.load(event)
+        encrypted = _encrypted(values["message"])
+        # Under another signature than the seal names it opens for nobody.
+        if encrypted is None or encrypted.sender != values["signed_by"]:
+            return False
+        site: str = values["site"]
+        if not self._may(self._looks, site, len(others)):
+            return True
+        return any(self._may_be_for(user, site, encrypted) for user in others)
+
+    def _may_be_for(self, user: IUser, site: str, encrypted: Encrypted) -> bool:
+        for key in user.reading_keys(site):
+            if encrypted.hidden and not self._may(self._looks_hidden, site):
+                return True
+            if may_be_for(OwnKey(key), encrypted):
+                return True
+        return False
+
+    def view(self, event: str, kept_for: str = "") -> "View | None":
         """An event that is shown to each client as it can read it; None where nothing is sealed.
 
-        kept: whether it waited here, and did not come just now.
+        kept_for: the user that asks for it, where it waited here and did not come just now.
         """
         if MARK not in event:
             return None
         values = json_text.load(event)
         encrypted = _encrypted(values["message"])
-        return None if encrypted is None else View(self, values, encrypted, kept)
+        return None if encrypted is None else View(self, values, encrypted, kept_for)
 
     def readable(self, client: IClient, event: str) -> str:
         """An event that was kept as one client can read it."""
-        view = self.view(event, kept=True)
+        view = self.view(event, self.user_of(client))
         return event if view is None else view.text_for(client)
 
     def readable_values(
@@ -236,7 +278,8 @@ class Secrecy:
         encrypted = _encrypted(values.get("message"))
         if encrypted is None:
             return values
-        return View(self, {**values, "site": site}, encrypted, kept).values_for(client, values)
+        kept_for = self.user_of(client) if kept else ""
+        return View(self, {**values, "site": site}, encrypted, kept_for).values_for(client, values)
 
     def opens_for(self, client: IClient) -> bool:
         """Whether a client wants to be shown what it can read; by hand it opens all the same."""
@@ -261,21 +304,26 @@ class Secrecy:
         return found
 
     def try_open(
-        self, values: Mapping[str, Any], encrypted: Encrypted, reader: IReader, kept: bool
+        self, values: Mapping[str, Any], encrypted: Encrypted, reader: IReader, kept_for: str
     ) -> Opened | None:
-        """Open a received message with one key, within the bounds."""
+        """Open a received message with one key, within the bounds.
+
+        kept_for: as in `view`.
+        """
         site: str = values["site"]
         if encrypted.sender != values["signed_by"]:
             return None
-        hidden = self._kept_hidden if kept else self._hidden
-        if encrypted.hidden and isinstance(reader, OwnKey) and not self._may(hidden, site):
+        tries, hidden, whose = self._tries, self._hidden, site
+        if kept_for:
+            tries, hidden, whose = self._kept_tries, self._kept_hidden, f"{site} {kept_for}"
+        if encrypted.hidden and isinstance(reader, OwnKey) and not self._may(hidden, whose):
             return None
         opened = open_message(
             values["message"],
             encrypted,
             reader,
             site=site,
-            allowed=lambda: self._may_try(self._kept_tries if kept else self._tries, site),
+            allowed=lambda: self._may_try(tries, whose),
         )
         if opened is None:
             return None
@@ -288,17 +336,17 @@ class Secrecy:
         self.counts.opened += 1
         return opened
 
-    def _may_try(self, buckets: Buckets, site: str) -> bool:
-        allowed = self._may(buckets, site)
+    def _may_try(self, buckets: Buckets, whose: str) -> bool:
+        allowed = self._may(buckets, whose)
         self.counts.tried += allowed
         return allowed
 
-    def _may(self, buckets: Buckets, site: str) -> bool:
+    def _may(self, buckets: Buckets, whose: str, tokens: float = 1.0) -> bool:
         now = self._clock.seconds()
-        if not buckets.allows(site, now):
+        if not buckets.allows(whose, now, tokens):
             self.counts.over_limit += 1
             return False
-        buckets.spoke(site, now)
+        buckets.spoke(whose, now, tokens)
         return True
 
     # By hand
@@ -338,10 +386,10 @@ class View:
     """One sealed event, opened once for each key."""
 
     def __init__(
-        self, secrecy: Secrecy, values: Mapping[str, Any], encrypted: Encrypted, kept: bool
+        self, secrecy: Secrecy, values: Mapping[str, Any], encrypted: Encrypted, kept_for: str
     ) -> None:
         self._secrecy = secrecy
-        self._kept = kept
+        self._kept_for = kept_for
         self._values = values
         self._encrypted = encrypted
         self._opened: dict[IReader, Opened | None] = {}
@@ -367,7 +415,7 @@ class View:
         for reader, how in self._secrecy.readers_of(client, self._values["site"]):
             if reader not in self._opened:
                 self._opened[reader] = self._secrecy.try_open(
-                    self._values, self._encrypted, reader, self._kept
+                    self._values, self._encrypted, reader, self._kept_for
                 )
             opened = self._opened[reader]
             if opened is not None:

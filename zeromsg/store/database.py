@@ -280,8 +280,10 @@ class Database:
             self._add_shown((id, user) for id in ids)
 
     def _add_shown(self, rows: Iterable[tuple[int, str]]) -> None:
+        # Of what fell out meanwhile nothing is to be left.
         self._connection.executemany(
-            "INSERT OR IGNORE INTO queue_shown (id, user) VALUES (?, ?)", rows
+            "INSERT OR IGNORE INTO queue_shown (id, user) SELECT id, ?2 FROM queue WHERE id = ?1",
+            rows,
         )
 
     def queue_sites(self) -> list[str]:
