@@ -169,6 +169,76 @@ def test_hidden_recipients_are_waited_for_too(home, hidden):
     assert home.queued() == 0
 
 
+# While another user's client is there
+
+
+def test_what_others_hear_at_once_still_waits_for_the_user_that_can_open_it(home):
+    page = home.client(home.alice)
+    home.send("psst", home.bob, home.alice)
+    assert [seen(event) for event in page.received()] == [("psst", AUTH)]
+    (hash,) = [event["hash"] for event in page.received()]
+    assert page.ask("peerWhy", [hash])["queued"] is True
+    page.close()
+    home.net.restart(HOME)
+    assert home.visit(home.alice) == []
+    assert home.visit(home.bob) == [("psst", AUTH)]
+    assert home.queued() == 0
+
+
+def test_it_does_not_wait_where_all_hear_it_who_can_open_it(home):
+    pages = [home.client(user) for user in (home.alice, home.bob, home.bob)]
+    home.send("psst", home.bob)
+    assert [[seen(event) for event in page.received()] for page in pages] == [
+        [CLOSED],
+        [("psst", AUTH)],
+        [("psst", AUTH)],
+    ]
+    assert home.queued() == 0
+
+
+def test_nothing_else_waits_while_somebody_listens(home):
+    page = home.client(home.alice)
+    home.send("hello")
+    home.send("psst", PrivateKey(b"\7" * 32).public_key.hex())
+    home.send("psst", home.bob, immediate=False)
+    assert [seen(event) for event in page.received()] == [("hello", None), CLOSED, CLOSED]
+    assert home.queued() == 0
+
+
+def test_who_is_there_and_does_not_listen_has_not_heard_it(home):
+    home.client(home.alice)
+    home.net.client(HOME, home.site, user=home.bob.master_address, trusted=True)
+    home.send("psst", home.bob)
+    assert home.visit(home.bob) == [("psst", AUTH)]
+
+
+def test_a_question_waits_for_the_user_whom_it_was_sealed_to(home):
+    home.client(home.alice)
+    answers = []
+    question = {"ip": home.net.nodes[HOME].name, "message": "?", "immediate": True, "timeout": 60}
+    home.writer.call("peerSend", {**question, "encrypt": home.key(home.bob)}).addCallback(
+        answers.append
+    )
+    home.net.advance(10)
+    page = home.client(home.bob)
+    (event,) = page.received()
+    assert seen(event) == ("?", AUTH)
+    page.call("peerReply", {"hash": event["hash"], "message": "!"})
+    home.net.advance(1)
+    assert answers[0]["message"] == "!"
+
+
+def test_users_of_one_node_write_to_each_other(home):
+    page = home.client(home.alice)
+    call = {"message": "psst", "immediate": True, "encrypt": home.key(home.bob)}
+    page.ask("peerBroadcast", call)
+    page.close()
+    assert home.client(home.alice).events == []
+    ((cmd, params),) = home.client(home.bob).events
+    assert (cmd, params["ip"], seen(params)) == ("peerReceive", "self", ("psst", AUTH))
+    assert home.queued() == 0
+
+
 # Over restarts
 
 

@@ -11,7 +11,7 @@ from zeromsg.log import leveled
 from zeromsg.policy.ballot import Ballot, Verdict
 from zeromsg.policy.site_state import Queued, SiteState
 from zeromsg.routing.deadlines import Deadline, Deadlines
-from zeromsg.routing.secrecy import Secrecy
+from zeromsg.routing.secrecy import MARK, Secrecy
 from zeromsg.wire.client_messages import event_head
 from zeromsg.wire.json_text import dump_compact
 from zeromsg.wire.names import PEER_RECEIVE, PEER_SEND
@@ -202,10 +202,20 @@ class Delivery:
             else:
                 client.push(event_head(cmd, view.text_for(client)))
 
-    def keep(self, site: str, hash: str, event: str) -> None:
-        """Keep a message for the next client; it is on disk when this returns."""
-        row = self._store.queue_put(site, hash, event, self._wall())
-        self._dropped(self._states(site).queue.put(Queued(row, event)))
+    def keep(self, site: str, hash: str, event: str, listeners: Collection[IClient] = ()) -> bool:
+        """Keep a message for clients to come; whether it was, and then it is on disk.
+
+        listeners: clients that hear of it now. Where there are any, it is kept only
+        if it may be sealed to a user that has none among them.
+        """
+        if listeners and MARK not in event:
+            return False  # before thousands of listeners are looked at
+        shown = frozenset(map(self._secrecy.user_of, listeners))
+        if shown and not self._secrecy.awaited(event, shown):
+            return False
+        row = self._store.queue_put(site, hash, event, self._wall(), shown)
+        self._dropped(self._states(site).queue.put(Queued(row, event, shown)))
+        return True
 
     def _dropped(self, items: list[Queued]) -> None:
         if items:
