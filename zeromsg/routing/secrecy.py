@@ -105,10 +105,21 @@ class _Connection:
 
 
 class Secrecy:
-    """The keys of connections, and all reading of sealed messages."""
+    """The keys of connections, and all reading of sealed messages.
 
-    def __init__(self, *, users: IUsers, clock: IReactorTime, heavy: Heavy) -> None:
+    merges: whether the person let a site read and write as another one, as its merger.
+    """
+
+    def __init__(
+        self,
+        *,
+        users: IUsers,
+        merges: Callable[[str, str], bool],
+        clock: IReactorTime,
+        heavy: Heavy,
+    ) -> None:
         self._users = users
+        self._merges = merges
         self._clock = clock
         self._heavy = heavy
         self._stretching = DeferredSemaphore(1)
@@ -291,17 +302,27 @@ class Secrecy:
 
         On another site than its own (a reply under `as`) those are the keys that
         it brought itself: with the user's, one page could have opened what was
-        written to another.
+        written to another. A merger may read what is written to the user on the
+        sites that it merges; the key of such a site itself stays out of its reach.
         """
         connection = self._connections.get(client)
         found: list[tuple[IReader, Mapping[str, Any]]] = []
-        user = self._users.get(client.user) if site == client.site else None
+        user = self._users.get(client.user)
         if user is not None:
-            found += [(OwnKey(key), {"by": "auth"}) for key in user.reading_keys(site)]
+            found += [(OwnKey(key), {"by": "auth"}) for key in self._keys_for(client, user, site)]
         for name, held in connection.keys.items() if connection is not None else ():
             if site == client.site or not held.passphrase:
                 found.append((held.key, {"by": "key", "name": name}))
         return found
+
+    def _keys_for(self, client: IClient, user: IUser, site: str) -> Sequence[PrivateKey]:
+        """The user's keys that a client may read with on a site."""
+        if site == client.site:
+            return user.reading_keys(site)
+        if not self._merges(client.site, site):
+            return ()
+        own = user.site_key(site)
+        return [key for key in user.reading_keys(site) if own is None or key.secret != own.secret]
 
     def try_open(
         self, values: Mapping[str, Any], encrypted: Encrypted, reader: IReader, kept_for: str
@@ -352,10 +373,11 @@ class Secrecy:
     # By hand
 
     async def open_by_hand(
-        self, client: IClient, message: object, keys: Sequence[str] | None
+        self, client: IClient, site: str, message: object, keys: Sequence[str] | None
     ) -> dict[str, Any]:
         """What `peerDecrypt` answers. keys: texts of shared keys or private keys in WIF.
 
+        site: of the message; the client's own, or another one under `as`.
         Raises ClientError; that it cannot be opened, never why.
         """
         sealed = message if isinstance(message, dict) and MEMBER in message else {MEMBER: message}
@@ -365,12 +387,12 @@ class Secrecy:
             raise ClientError("invalid", str(problem)) from None
         assert encrypted is not None
         readers = (
-            self.readers_of(client, client.site)
+            self.readers_of(client, site)
             if keys is None
-            else [(await self._reader(text, client.site), {"by": "key"}) for text in keys]
+            else [(await self._reader(text, site), {"by": "key"}) for text in keys]
         )
         for reader, how in readers:
-            opened = open_message(sealed, encrypted, reader, site=client.site)
+            opened = open_message(sealed, encrypted, reader, site=site)
             if opened is not None:
                 return {"message": opened.value, "from": encrypted.sender, **how}
         raise ClientError("denied", "this cannot be opened")
