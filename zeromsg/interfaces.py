@@ -313,6 +313,9 @@ class IUsers(Protocol):
     def get(self, name: str) -> IUser | None:
         """The user of a master address; "" names the default one."""
 
+    def all(self) -> Sequence[IUser]:
+        """Every user, the default one first."""
+
 
 class IClient(Protocol):
     """A WebSocket connection of a zite or program."""
@@ -368,10 +371,15 @@ class ICalls(Protocol):
 class IStore(Protocol):
     """What must survive a restart."""
 
-    def queue_put(self, site: str, hash: str, event: str, wall: float) -> int:
-        """Keep a message; it is on disk when this returns."""
+    def queue_put(
+        self, site: str, hash: str, event: str, wall: float, shown: Iterable[str] = ()
+    ) -> int:
+        """Keep a message; it is on disk when this returns. shown: users that have it already."""
 
-    def queue_load(self, site: str) -> Sequence[tuple[int, str, str, float]]: ...
+    def queue_load(self, site: str) -> Sequence[tuple[int, str, str, float, frozenset[str]]]: ...
+
+    def queue_show(self, ids: Iterable[int], user: str) -> None:
+        """Note that a user has messages which stay for others."""
 
     def queue_delete(self, ids: Iterable[int]) -> None: ...
 

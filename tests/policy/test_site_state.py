@@ -13,15 +13,24 @@ from zeromsg.policy.site_state import (
 )
 
 
+def drain(queue):
+    """Take everything out, as for a first client."""
+    items = []
+    for item in queue.waiting_for("anybody"):
+        queue.remove(item)
+        items.append(item)
+    return items
+
+
 def test_what_waits_comes_out_in_its_order_once():
     queue = Queue()
     items = [Queued(number, f"event {number}") for number in range(3)]
     for item in items:
         assert queue.put(item) == []
     assert len(queue) == 3
-    assert list(iter(queue.take, None)) == items
+    assert drain(queue) == items
     assert len(queue) == 0
-    assert list(iter(queue.take, None)) == []
+    assert drain(queue) == []
 
 
 def test_the_oldest_fall_out_when_there_are_too_many():
@@ -30,7 +39,7 @@ def test_the_oldest_fall_out_when_there_are_too_many():
     queue.put(first)
     queue.put(second)
     assert queue.put(third) == [first]
-    assert list(iter(queue.take, None)) == [second, third]
+    assert drain(queue) == [second, third]
 
 
 def test_the_oldest_fall_out_when_they_are_too_large():
@@ -57,7 +66,7 @@ def test_what_was_taken_makes_room():
     for _ in range(5):
         assert queue.put(Queued(1, "x" * 5)) == []
         assert queue.put(Queued(2, "x" * 5)) == []
-        list(iter(queue.take, None))
+        drain(queue)
 
 
 def test_a_thousand_messages_or_eight_mebibytes():
@@ -68,13 +77,42 @@ def test_a_thousand_messages_or_eight_mebibytes():
     assert len(queue.put(Queued(1001, "x" * (QUEUE_BYTES - 10)))) == 990
 
 
+def test_what_one_user_was_shown_stays_for_the_others():
+    queue = Queue(size=4)
+    first, second = Queued(1, "x"), Queued(2, "y", frozenset({"bob"}))
+    queue.put(first)
+    queue.put(second)
+    queue.show(first, "alice")
+    shown = Queued(1, "x", frozenset({"alice"}))
+    assert list(queue.waiting_for("alice")) == [second]
+    assert list(queue.waiting_for("bob")) == [shown]
+    assert list(queue.waiting_for("carol")) == [shown, second]
+    queue.show(shown, "bob")
+    # It is as old as before.
+    assert queue.put(Queued(3, "zzz")) == [Queued(1, "x", frozenset({"alice", "bob"}))]
+    assert len(queue) == 2
+
+
+def test_what_is_taken_while_it_is_looked_at_does_not_come():
+    queue = Queue()
+    items = [Queued(number, "x") for number in range(4)]
+    for item in items:
+        queue.put(item)
+    walk = queue.waiting_for("alice")
+    assert next(walk) == items[0]
+    queue.remove(items[1])
+    queue.show(items[2], "alice")
+    queue.put(Queued(4, "x"))
+    assert list(walk) == [items[3]]
+
+
 @given(st.lists(st.none() | st.integers(0, 12), max_size=40), st.integers(1, 5), st.integers(1, 20))
 def test_a_queue_against_a_model(steps, most, size):
     """None takes everything; a number puts an event of that length."""
     queue, model = Queue(most, size), deque()
     for row, length in enumerate(steps):
         if length is None:
-            assert list(iter(queue.take, None)) == list(model)
+            assert drain(queue) == list(model)
             model.clear()
             continue
         model.append(Queued(row, "x" * length))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from zeromsg.crypto.cert import Certificate
 from zeromsg.errors import ClientError
 from zeromsg.policy.site_content import content_bytes, parse_content, sign_content
 from zeromsg.routing import permissions as permissions_module
@@ -245,6 +246,135 @@ def test_without_the_permission_nothing_of_it_is_heard(net):
 def test_who_is_merged_does_not_merge(net):
     grant(net, "Merger:Chat", net.hub)
     assert net.client(0, net.hub).ask("mergerSiteList") == {"error": "Not a merger site"}
+
+
+AUTH = {"opened": True, "by": "auth"}
+CLOSED = {"opened": False}
+
+
+def seal(net, message, *keys, **more):
+    """Send a message to the hub's clients, sealed to some keys; its hash."""
+    sender = net.client(1, net.hub)
+    readers = [key.public_key.hex() for key in keys]
+    answer = sender.ask("peerBroadcast", {"message": message, "encrypt": readers, **more})
+    net.advance(1)
+    sender.close()
+    return answer["hash"]
+
+
+def shown(client):
+    return [
+        event["message"] if event["encrypted"] == AUTH else event["encrypted"]
+        for event in client.received()
+    ]
+
+
+def test_a_merger_reads_what_is_sealed_to_its_user_on_the_sites_it_merges(net):
+    alice, bob = net.nodes[0].users.default, net.nodes[0].users.new("bob")
+    grant(net, "Merger:Chat")
+    mine, bobs = (net.client(0, net.main, user=user.master_address) for user in (alice, bob))
+    own = net.client(0, net.hub, user=bob.master_address)
+    seal(net, "psst", bob.auth_key(net.hub))
+    # Of each user what a client of the site itself would read.
+    assert shown(mine) == [CLOSED]
+    assert shown(bobs) == shown(own) == ["psst"]
+    # What is sealed to the user's key on another site binds nobody here.
+    seal(net, "psst", bob.auth_key(net.main))
+    assert shown(bobs) == shown(own) == ["psst", CLOSED]
+
+
+def test_a_merger_reads_with_the_keys_of_the_merged_site_only(net):
+    """As for the site itself, certificates that were never chosen there are not tried."""
+    user = net.nodes[0].users.default
+    grant(net, "Merger:Chat")
+    cert = Certificate("web", "alice", "zeroid.bit", "c2lnbg==")
+    user.add_certificate(net.other, cert)
+    owned = user.certificates()["zeroid.bit"].key
+    client = net.client(0, net.main)
+    user.set_certificate(net.main, "zeroid.bit")
+    seal(net, "1", owned)
+    user.set_certificate(net.hub, "zeroid.bit")
+    seal(net, "2", owned)
+    user.set_certificate(net.hub, None)
+    seal(net, "3", owned)
+    assert shown(client) == [CLOSED, "2", "3"]
+
+
+def test_a_merger_does_not_read_what_is_sealed_to_the_sites_own_key(net):
+    """No other site may use that, whatever its permission."""
+    client, own = net.client(0, net.main), net.client(0, net.hub)
+    grant(net, "Merger:Chat")
+    assert net.nodes[0].users.default.site_key(net.hub) == net.site_key(net.hub)
+    seal(net, "psst", net.site_key(net.hub))
+    assert (shown(client), shown(own)) == ([CLOSED], ["psst"])
+
+
+def test_a_merger_reads_nothing_more_once_the_permission_is_taken_back(net):
+    key = net.nodes[0].users.default.auth_key(net.hub)
+    grant(net, "Merger:Chat")
+    client = net.client(0, net.main)
+    seal(net, "1", key)
+    net.client(0, net.main, trusted=True).ask("permissionRemove", "Merger:Chat")
+    seal(net, "2", key)
+    assert shown(client) == ["1"]
+
+
+@pytest.mark.parametrize("permission", ["", "Merger:Other", "ADMIN"])
+def test_no_other_permission_opens_what_is_sealed_on_another_site(net, permission):
+    key = net.nodes[0].users.default.auth_key(net.hub)
+    replies = asked_for_sealed(net, permission, key)
+    assert [reply["encrypted"] for reply in replies] == [CLOSED]
+
+
+def asked_for_sealed(net, permission, key):
+    """What comes of a question on the hub under `as` that is answered sealed to a key."""
+    if permission:
+        grant(net, permission)
+    client, elsewhere = net.client(0, net.main), net.client(1, net.hub)
+    question = {"ip": net.nodes[1].name, "message": "?", "timeout": 5}
+    replies = results(client.call("as", [net.hub, "peerSend", question]))
+    net.advance(1)
+    hash = elsewhere.received()[-1]["hash"]
+    reply = {"hash": hash, "message": "!", "encrypt": key.public_key.hex()}
+    elsewhere.call("peerReply", reply)
+    net.advance(1)
+    return replies
+
+
+def test_a_merger_reads_replies_and_history_and_by_hand_too(net):
+    net.set_rules(net.hub, {"filter": ".*", "history": {"count": 10}})
+    key = net.nodes[0].users.default.auth_key(net.hub)
+    (reply,) = asked_for_sealed(net, "Merger:Chat", key)
+    assert (reply["message"], reply["encrypted"]) == ("!", AUTH)
+    client = net.client(0, net.main)
+    client.ask("peerDecryptMode", "off")
+    seal(net, "psst", key)
+    (event,) = client.received()
+    assert event["encrypted"] == CLOSED
+    by_hand = ["peerDecrypt", [event["message"]]]
+    assert client.ask("as", [net.hub, *by_hand])["message"] == "psst"
+    assert "denied" in client.ask(*by_hand)["error"]
+    client.ask("peerDecryptMode", "auto")
+    (kept,) = client.ask("as", [net.hub, "peerHistory"])
+    assert (kept["message"], kept["encrypted"]) == ("psst", AUTH)
+
+
+def test_who_is_merged_reads_nothing_sealed_of_its_siblings(net):
+    sibling = merged_site(net, "Chat")
+    grant(net, "Merger:Chat", sibling)
+    client = net.client(0, sibling)
+    seal(net, "psst", net.nodes[0].users.default.auth_key(net.hub))
+    assert "psst" not in [event["message"] for event in client.received()]
+
+
+def test_what_a_merger_heard_does_not_wait_for_the_same_user(net):
+    alice, bob = net.nodes[0].users.default, net.nodes[0].users.new("bob")
+    grant(net, "Merger:Chat")
+    client = net.client(0, net.main, user=bob.master_address)
+    seal(net, "psst", bob.auth_key(net.hub), alice.auth_key(net.hub), immediate=True)
+    assert shown(client) == ["psst"]
+    assert net.client(0, net.hub, user=bob.master_address).events == []
+    assert shown(net.client(0, net.hub)) == ["psst"]
 
 
 def test_sites_are_added_and_removed_with_the_person(net):

@@ -118,8 +118,8 @@ def test_queued_messages_come_back_in_order(db):
     db.queue_put(OTHER, "cc", "{}", 5.0)
     second = db.queue_put(SITE, "bb", '{"b": "é\\u0000"}', 10.0)
     assert db.queue_load(SITE) == [
-        (first, "aa", '{"a": 1}', 20.0),
-        (second, "bb", '{"b": "é\\u0000"}', 10.0),
+        (first, "aa", '{"a": 1}', 20.0, frozenset()),
+        (second, "bb", '{"b": "é\\u0000"}', 10.0, frozenset()),
     ]
     assert db.queue_load("1Nobody") == []
     assert db.queue_sites() == sorted([SITE, OTHER])
@@ -131,6 +131,23 @@ def test_delivered_messages_are_deleted(db):
     assert [message.id for message in db.queue_load(SITE)] == [ids[1]]
     db.queue_delete(iter([ids[1]]))
     assert db.queue_sites() == []
+
+
+def test_who_was_shown_a_queued_message_is_remembered(path):
+    db = Database(path)
+    first = db.queue_put(SITE, "aa", "{}", 0.0, ["1alice", "1bob"])
+    second = db.queue_put(SITE, "bb", "{}", 0.0)
+    other = db.queue_put(OTHER, "cc", "{}", 0.0, {"1carol"})
+    db.queue_show([first, second], "1carol")
+    db.queue_show([first, 999], "1carol")
+    db.close()
+    db = Database(path)
+    shown = {message.id: message.shown for message in db.queue_load(SITE)}
+    assert shown == {first: {"1alice", "1bob", "1carol"}, second: {"1carol"}}
+    db.queue_delete([first, other])
+    assert [message.shown for message in db.queue_load(SITE)] == [{"1carol"}]
+    assert db._rows("SELECT id, user FROM queue_shown") == [(second, "1carol")]
+    db.close()
 
 
 def test_ids_are_not_used_twice(db):

@@ -21,6 +21,9 @@ ENCRYPTION_KEYS = 1001
 _FIRST_ENCRYPTION_KEY = 1000
 """How far they are from the auth key."""
 
+_USERS = 1024
+"""Whose keys are remembered: the keys of all users of a node may be tried on one message."""
+
 
 def new_seed(entropy: Entropy) -> str:
     """A fresh master seed: 64 lower-case hex digits."""
@@ -33,7 +36,7 @@ def master_address(seed: str) -> str:
     return PrivateKey.from_hex(seed).address
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=4 * _USERS)
 def child_key(seed: str, index: int) -> PrivateKey:
     """Child key number `index` (modulo CHILDREN), uncompressed. BadKey for a bad seed."""
     parent, chain, public_key = _parent(seed)
@@ -65,7 +68,7 @@ def text_index(text: str) -> int:
     return int.from_bytes(text.encode(), "big")
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=_USERS)
 def _parent(seed: str) -> tuple[int, bytes, bytes]:
     """Secret, chain code and compressed public key above the children."""
     PrivateKey.from_hex(seed)  # says BadKey

@@ -279,6 +279,12 @@ def open_with(
     return None
 
 
+def may_be_for(reader: IReader, encrypted: Encrypted) -> bool:
+    """Whether an entry has the hint of this key, as by chance none has. Decrypts nothing."""
+    hint = reader.hint(encrypted.point, encrypted.hidden)
+    return any(entry.startswith(hint) for entry in encrypted.entries)
+
+
 def _open_body(
     content_key: bytes, encrypted: Encrypted, clear: Mapping[str, Any], site: str
 ) -> Opened | None:

@@ -1,6 +1,7 @@
 """What a node remembers of one site's messages: rates, where they came from, what waits."""
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import attrs
@@ -16,19 +17,24 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Queued:
-    """A message that waits for a client. row: its number on disk; event: JSON text."""
+    """A message that waits for a client.
+
+    row: its number on disk. event: JSON text. shown: the users, by master
+    address, that have it already.
+    """
 
     row: int
     event: str
+    shown: frozenset[str] = frozenset()
 
 
 class Queue:
-    """Messages for the next client, bounded in number and bytes; oldest fall out."""
+    """Messages for clients to come, bounded in number and bytes; oldest fall out."""
 
     def __init__(self, messages: int = QUEUE_MESSAGES, size: int = QUEUE_BYTES) -> None:
         self._limit = messages
         self._size_limit = size
-        self._items: deque[Queued] = deque()
+        self._items: OrderedDict[int, Queued] = OrderedDict()
         self._size = 0
 
     def __len__(self) -> int:
@@ -36,22 +42,30 @@ class Queue:
 
     def put(self, item: Queued) -> list[Queued]:
         """Add one; returns what fell out, possibly the new one itself."""
-        self._items.append(item)
+        self._items[item.row] = item
         self._size += len(item.event)
         dropped = []
         while len(self._items) > self._limit or self._size > self._size_limit:
-            oldest = self._items.popleft()
+            _, oldest = self._items.popitem(last=False)
             self._size -= len(oldest.event)
             dropped.append(oldest)
         return dropped
 
-    def take(self) -> Queued | None:
-        """The oldest, or None."""
-        if not self._items:
-            return None
-        item = self._items.popleft()
+    def waiting_for(self, user: str) -> Iterator[Queued]:
+        """What a user was not shown, oldest first; the queue may change meanwhile."""
+        for row in list(self._items):
+            item = self._items.get(row)
+            if item is not None and user not in item.shown:
+                yield item
+
+    def remove(self, item: Queued) -> None:
+        """Take out one that is in the queue."""
+        del self._items[item.row]
         self._size -= len(item.event)
-        return item
+
+    def show(self, item: Queued, user: str) -> None:
+        """Let one stay that a user is shown: it waits for others."""
+        self._items[item.row] = attrs.evolve(item, shown=item.shown | {user})
 
 
 class Recent(Generic[T]):

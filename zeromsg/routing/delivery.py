@@ -11,7 +11,7 @@ from zeromsg.log import leveled
 from zeromsg.policy.ballot import Ballot, Verdict
 from zeromsg.policy.site_state import Queued, SiteState
 from zeromsg.routing.deadlines import Deadline, Deadlines
-from zeromsg.routing.secrecy import Secrecy
+from zeromsg.routing.secrecy import MARK, Secrecy
 from zeromsg.wire.client_messages import event_head
 from zeromsg.wire.json_text import dump_compact
 from zeromsg.wire.names import PEER_RECEIVE, PEER_SEND
@@ -106,27 +106,44 @@ class Delivery:
     def restore(self, site: str) -> None:
         """Take over the messages that an earlier run kept for the site's next client."""
         queue = self._states(site).queue
-        for row, _, event, _ in self._store.queue_load(site):
-            self._dropped(queue.put(Queued(row, event)))
+        for row, _, event, _, shown in self._store.queue_load(site):
+            self._dropped(queue.put(Queued(row, event, shown)))
 
     def opened(self, client: IClient) -> None:
-        """A new client; it gets what waited for one."""
+        """A new client; it gets what waited for one, if it listens."""
         self._clients.setdefault(client.site, {})[client] = None
-        if self._listens(client):
-            self.flush(client)
+        self.flush(client)
 
     def flush(self, client: IClient) -> None:
-        """Give a client what waited for one, as fast as it reads; the rest stays for the next."""
-        if client not in self._clients.get(client.site, ()):
+        """Give a client what waited for one, as fast as it reads; the rest stays for the next.
+
+        What is sealed to further users of the node stays for these as well. Whoever
+        comes before them is shown it once, opened or not, as if it had come just now.
+        """
+        if client not in self._clients.get(client.site, ()) or not self._listens(client):
             return
-        queue, rows = self._states(client.site).queue, []
-        while client.ready and (item := queue.take()) is not None:
+        queue, user = self._states(client.site).queue, self._secrecy.user_of(client)
+        gone: list[int] = []
+        shown: list[int] = []
+        more = False
+        for item in queue.waiting_for(user):
+            if not client.ready:
+                more = True
+                break
+            if self._secrecy.awaited(item.event, item.shown | {user}):
+                queue.show(item, user)
+                shown.append(item.row)
+            else:
+                queue.remove(item)
+                gone.append(item.row)
             event = self._secrecy.readable(client, item.event)
             client.push(event_head(PEER_RECEIVE, event))
-            rows.append(item.row)
-        # Deleted after they were written: a crash in between shows them twice, never not at all.
-        self._store.queue_delete(rows)
-        if len(queue):
+        # Noted after they were written: a crash in between shows them twice, never not at all.
+        if gone:
+            self._store.queue_delete(gone)
+        if shown:
+            self._store.queue_show(shown, user)
+        if more:
             client.when_ready(lambda: self.flush(client))
 
     def closed(self, client: IClient) -> None:
@@ -185,10 +202,20 @@ class Delivery:
             else:
                 client.push(event_head(cmd, view.text_for(client)))
 
-    def keep(self, site: str, hash: str, event: str) -> None:
-        """Keep a message for the next client; it is on disk when this returns."""
-        row = self._store.queue_put(site, hash, event, self._wall())
-        self._dropped(self._states(site).queue.put(Queued(row, event)))
+    def keep(self, site: str, hash: str, event: str, listeners: Collection[IClient] = ()) -> bool:
+        """Keep a message for clients to come; whether it was, and then it is on disk.
+
+        listeners: clients that hear of it now. Where there are any, it is kept only
+        if it may be sealed to a user that has none among them.
+        """
+        if listeners and MARK not in event:
+            return False  # before thousands of listeners are looked at
+        shown = frozenset(map(self._secrecy.user_of, listeners))
+        if shown and not self._secrecy.awaited(event, shown):
+            return False
+        row = self._store.queue_put(site, hash, event, self._wall(), shown)
+        self._dropped(self._states(site).queue.put(Queued(row, event, shown)))
+        return True
 
     def _dropped(self, items: list[Queued]) -> None:
         if items:

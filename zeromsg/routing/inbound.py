@@ -276,8 +276,7 @@ class Inbound:
         remembered = arrival.broadcast and self._history.wanted(body.site)
         if listeners or body.immediate or remembered:
             event = _event(envelope, body, accepted, others, link.name, arrival.broadcast)
-            if not listeners and body.immediate:
-                self._delivery.keep(body.site, hash, event)
+            if body.immediate and self._delivery.keep(body.site, hash, event, listeners):
                 record.queued = True
         self._await_verdict(
             arrival,

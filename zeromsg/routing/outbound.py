@@ -93,8 +93,8 @@ class Outbound:
         self._delivery.show(listeners, event, finished.own(ip=SELF, broadcast=broadcast))
         if broadcast and self._history.wanted(finished.site):
             self._history.add(finished.site, event)
-        if not listeners and finished.immediate:
-            self._delivery.keep(finished.site, finished.hash, event)
+        if finished.immediate:
+            self._delivery.keep(finished.site, finished.hash, event, listeners)
 
     def _echo(self, finished: Finished, ip: str, broadcast: bool) -> None:
         event = finished.event(ip=ip, broadcast=broadcast)

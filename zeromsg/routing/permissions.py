@@ -4,7 +4,8 @@ Nothing is allowed at first, whatever site it is, and only the person adds
 something: through a page of the node's own, or by answering a prompt.
 
 - `Merger:<type>`: the files and messages of sites whose content.json has
-  `merged_type: <type>`, and to speak there in the person's name.
+  `merged_type: <type>`, also what is sealed to the person there, and to speak
+  there in the person's name.
 - `Cors:<address>`: to read the files of that site.
 - `Sign:<address>`: to speak on that site in the person's name (ours).
 - `ADMIN`: all of that for every site, and the admin commands; the permissions
@@ -149,7 +150,8 @@ class Permissions:
             kinds = [self.merged_type(address) for address in self._sites.addresses()]
             return (
                 f"Read the files and messages of sites of the type {name} "
-                f"({kinds.count(name)} on this node), and speak there in your name"
+                f"({kinds.count(name)} on this node), also what is sealed to you, "
+                "and speak there in your name"
             )
         if kind == "Cors":
             return f"Read the files of the site {self._title(name)}"

@@ -9,7 +9,7 @@ many are tried beyond that is bounded for each site. One sealed body that comes
 again in another message is not opened: whoever sends it may only have found it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,10 +18,18 @@ from twisted.internet.interfaces import IReactorTime
 
 from zeromsg.crypto.keys import PrivateKey
 from zeromsg.crypto.sealed_message import MEMBER, open_message, read_message
-from zeromsg.crypto.sealing import BadSealing, Encrypted, IReader, Opened, OwnKey, SharedKey
+from zeromsg.crypto.sealing import (
+    BadSealing,
+    Encrypted,
+    IReader,
+    Opened,
+    OwnKey,
+    SharedKey,
+    may_be_for,
+)
 from zeromsg.crypto.shared_keys import check_text, group_key, is_random_key, shared_key
 from zeromsg.errors import BadKey, ClientError
-from zeromsg.interfaces import IClient, IUsers
+from zeromsg.interfaces import IClient, IUser, IUsers
 from zeromsg.policy.rate import Buckets
 from zeromsg.policy.site_state import Recent
 from zeromsg.wire import json_text
@@ -39,8 +47,14 @@ TRIED_PER_SECOND = 200.0
 """Decryptions of a site's messages, and separately hints that need a decryption's work."""
 
 KEPT_BURST = 2000.0
-"""The same for what was kept: a full queue or history, once for each of two keys. So neither
-goes unopened because much of it comes at once, nor uses up what new messages have."""
+"""The same for what was kept, of each user: a full queue or history, once for each of two keys.
+So neither goes unopened because much of it comes at once, or because another user looked at it
+before, nor uses up what new messages have."""
+
+LOOKS_BURST = 20_000.0
+LOOKS_PER_SECOND = 10_000.0
+"""Users for whom it is looked whether a site's messages may be sealed to them: about 10 µs each.
+For hidden recipients the bounds of what was kept hold beside it."""
 
 OPENED_LIMIT = 10_000
 """Messages of a site whose sealed part would be known again."""
@@ -91,10 +105,21 @@ class _Connection:
 
 
 class Secrecy:
-    """The keys of connections, and all reading of sealed messages."""
+    """The keys of connections, and all reading of sealed messages.
 
-    def __init__(self, *, users: IUsers, clock: IReactorTime, heavy: Heavy) -> None:
+    merges: whether the person let a site read and write as another one, as its merger.
+    """
+
+    def __init__(
+        self,
+        *,
+        users: IUsers,
+        merges: Callable[[str, str], bool],
+        clock: IReactorTime,
+        heavy: Heavy,
+    ) -> None:
         self._users = users
+        self._merges = merges
         self._clock = clock
         self._heavy = heavy
         self._stretching = DeferredSemaphore(1)
@@ -104,6 +129,8 @@ class Secrecy:
         self._hidden = Buckets(TRIED_BURST, TRIED_PER_SECOND)
         self._kept_tries = Buckets(KEPT_BURST, TRIED_PER_SECOND)
         self._kept_hidden = Buckets(KEPT_BURST, TRIED_PER_SECOND)
+        self._looks = Buckets(LOOKS_BURST, LOOKS_PER_SECOND)
+        self._looks_hidden = Buckets(KEPT_BURST, TRIED_PER_SECOND)
         self._opened: dict[str, Recent[str]] = {}
         self.counts = Counts()
 
@@ -203,25 +230,56 @@ class Secrecy:
 
     # Reading
 
+    def user_of(self, client: IClient) -> str:
+        """Master address of the user that a client acts for, though that one may be gone."""
+        found = self._users.get(client.user)
+        return client.user if found is None else found.master_address
+
     def acts_for(self, client: IClient, user: str) -> bool:
         """Whether a client is one of a user, by master address."""
         found = self._users.get(client.user)
         return found is not None and found.master_address == user
 
-    def view(self, event: str, kept: bool = False) -> "View | None":
+    def awaited(self, event: str, had: Collection[str]) -> bool:
+        """Whether an event may be sealed to users of this node other than those that had it.
+
+        had: master addresses. Where it is too much to find out, it may be.
+        """
+        others = [user for user in self._users.all() if user.master_address not in had]
+        if not others or MARK not in event:
+            return False
+        values = json_text.load(event)
+        encrypted = _encrypted(values["message"])
+        # Under another signature than the seal names it opens for nobody.
+        if encrypted is None or encrypted.sender != values["signed_by"]:
+            return False
+        site: str = values["site"]
+        if not self._may(self._looks, site, len(others)):
+            return True
+        return any(self._may_be_for(user, site, encrypted) for user in others)
+
+    def _may_be_for(self, user: IUser, site: str, encrypted: Encrypted) -> bool:
+        for key in user.reading_keys(site):
+            if encrypted.hidden and not self._may(self._looks_hidden, site):
+                return True
+            if may_be_for(OwnKey(key), encrypted):
+                return True
+        return False
+
+    def view(self, event: str, kept_for: str = "") -> "View | None":
         """An event that is shown to each client as it can read it; None where nothing is sealed.
 
-        kept: whether it waited here, and did not come just now.
+        kept_for: the user that asks for it, where it waited here and did not come just now.
         """
         if MARK not in event:
             return None
         values = json_text.load(event)
         encrypted = _encrypted(values["message"])
-        return None if encrypted is None else View(self, values, encrypted, kept)
+        return None if encrypted is None else View(self, values, encrypted, kept_for)
 
     def readable(self, client: IClient, event: str) -> str:
         """An event that was kept as one client can read it."""
-        view = self.view(event, kept=True)
+        view = self.view(event, self.user_of(client))
         return event if view is None else view.text_for(client)
 
     def readable_values(
@@ -231,7 +289,8 @@ class Secrecy:
         encrypted = _encrypted(values.get("message"))
         if encrypted is None:
             return values
-        return View(self, {**values, "site": site}, encrypted, kept).values_for(client, values)
+        kept_for = self.user_of(client) if kept else ""
+        return View(self, {**values, "site": site}, encrypted, kept_for).values_for(client, values)
 
     def opens_for(self, client: IClient) -> bool:
         """Whether a client wants to be shown what it can read; by hand it opens all the same."""
@@ -243,34 +302,49 @@ class Secrecy:
 
         On another site than its own (a reply under `as`) those are the keys that
         it brought itself: with the user's, one page could have opened what was
-        written to another.
+        written to another. A merger may read what is written to the user on the
+        sites that it merges; the key of such a site itself stays out of its reach.
         """
         connection = self._connections.get(client)
         found: list[tuple[IReader, Mapping[str, Any]]] = []
-        user = self._users.get(client.user) if site == client.site else None
+        user = self._users.get(client.user)
         if user is not None:
-            found += [(OwnKey(key), {"by": "auth"}) for key in user.reading_keys(site)]
+            found += [(OwnKey(key), {"by": "auth"}) for key in self._keys_for(client, user, site)]
         for name, held in connection.keys.items() if connection is not None else ():
             if site == client.site or not held.passphrase:
                 found.append((held.key, {"by": "key", "name": name}))
         return found
 
+    def _keys_for(self, client: IClient, user: IUser, site: str) -> Sequence[PrivateKey]:
+        """The user's keys that a client may read with on a site."""
+        if site == client.site:
+            return user.reading_keys(site)
+        if not self._merges(client.site, site):
+            return ()
+        own = user.site_key(site)
+        return [key for key in user.reading_keys(site) if own is None or key.secret != own.secret]
+
     def try_open(
-        self, values: Mapping[str, Any], encrypted: Encrypted, reader: IReader, kept: bool
+        self, values: Mapping[str, Any], encrypted: Encrypted, reader: IReader, kept_for: str
     ) -> Opened | None:
-        """Open a received message with one key, within the bounds."""
+        """Open a received message with one key, within the bounds.
+
+        kept_for: as in `view`.
+        """
         site: str = values["site"]
         if encrypted.sender != values["signed_by"]:
             return None
-        hidden = self._kept_hidden if kept else self._hidden
-        if encrypted.hidden and isinstance(reader, OwnKey) and not self._may(hidden, site):
+        tries, hidden, whose = self._tries, self._hidden, site
+        if kept_for:
+            tries, hidden, whose = self._kept_tries, self._kept_hidden, f"{site} {kept_for}"
+        if encrypted.hidden and isinstance(reader, OwnKey) and not self._may(hidden, whose):
             return None
         opened = open_message(
             values["message"],
             encrypted,
             reader,
             site=site,
-            allowed=lambda: self._may_try(self._kept_tries if kept else self._tries, site),
+            allowed=lambda: self._may_try(tries, whose),
         )
         if opened is None:
             return None
@@ -283,26 +357,27 @@ class Secrecy:
         self.counts.opened += 1
         return opened
 
-    def _may_try(self, buckets: Buckets, site: str) -> bool:
-        allowed = self._may(buckets, site)
+    def _may_try(self, buckets: Buckets, whose: str) -> bool:
+        allowed = self._may(buckets, whose)
         self.counts.tried += allowed
         return allowed
 
-    def _may(self, buckets: Buckets, site: str) -> bool:
+    def _may(self, buckets: Buckets, whose: str, tokens: float = 1.0) -> bool:
         now = self._clock.seconds()
-        if not buckets.allows(site, now):
+        if not buckets.allows(whose, now, tokens):
             self.counts.over_limit += 1
             return False
-        buckets.spoke(site, now)
+        buckets.spoke(whose, now, tokens)
         return True
 
     # By hand
 
     async def open_by_hand(
-        self, client: IClient, message: object, keys: Sequence[str] | None
+        self, client: IClient, site: str, message: object, keys: Sequence[str] | None
     ) -> dict[str, Any]:
         """What `peerDecrypt` answers. keys: texts of shared keys or private keys in WIF.
 
+        site: of the message; the client's own, or another one under `as`.
         Raises ClientError; that it cannot be opened, never why.
         """
         sealed = message if isinstance(message, dict) and MEMBER in message else {MEMBER: message}
@@ -312,12 +387,12 @@ class Secrecy:
             raise ClientError("invalid", str(problem)) from None
         assert encrypted is not None
         readers = (
-            self.readers_of(client, client.site)
+            self.readers_of(client, site)
             if keys is None
-            else [(await self._reader(text, client.site), {"by": "key"}) for text in keys]
+            else [(await self._reader(text, site), {"by": "key"}) for text in keys]
         )
         for reader, how in readers:
-            opened = open_message(sealed, encrypted, reader, site=client.site)
+            opened = open_message(sealed, encrypted, reader, site=site)
             if opened is not None:
                 return {"message": opened.value, "from": encrypted.sender, **how}
         raise ClientError("denied", "this cannot be opened")
@@ -333,10 +408,10 @@ class View:
     """One sealed event, opened once for each key."""
 
     def __init__(
-        self, secrecy: Secrecy, values: Mapping[str, Any], encrypted: Encrypted, kept: bool
+        self, secrecy: Secrecy, values: Mapping[str, Any], encrypted: Encrypted, kept_for: str
     ) -> None:
         self._secrecy = secrecy
-        self._kept = kept
+        self._kept_for = kept_for
         self._values = values
         self._encrypted = encrypted
         self._opened: dict[IReader, Opened | None] = {}
@@ -362,7 +437,7 @@ class View:
         for reader, how in self._secrecy.readers_of(client, self._values["site"]):
             if reader not in self._opened:
                 self._opened[reader] = self._secrecy.try_open(
-                    self._values, self._encrypted, reader, self._kept
+                    self._values, self._encrypted, reader, self._kept_for
                 )
             opened = self._opened[reader]
             if opened is not None:

@@ -56,4 +56,4 @@ class SecrecyCommands:
             or not all(isinstance(key, str) for key in keys)
         ):
             raise ClientError("invalid", f"keys must be a list of at most {KEYS_LIMIT} texts")
-        return await self._secrecy.open_by_hand(context.client, encrypted, keys)
+        return await self._secrecy.open_by_hand(context.client, context.site, encrypted, keys)

@@ -154,8 +154,13 @@ class Node:
         self._deadlines = Deadlines(edges.clock)
         self.replies = Replies()
         self.signers = Signers()
-        self.secrecy = Secrecy(users=users, clock=edges.clock, heavy=edges.heavy)
         self.permissions = Permissions(self.sites, database)
+        self.secrecy = Secrecy(
+            users=users,
+            merges=self.permissions.merges,
+            clock=edges.clock,
+            heavy=edges.heavy,
+        )
         self.delivery = Delivery(
             self.sites,
             database,

@@ -90,6 +90,11 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE pages (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE,"
         " site TEXT NOT NULL, user TEXT NOT NULL, until REAL NOT NULL)",
     ),
+    (
+        # Which users have a message that stays in the queue for others.
+        "CREATE TABLE queue_shown (id INTEGER NOT NULL, user TEXT NOT NULL,"
+        " PRIMARY KEY (id, user)) WITHOUT ROWID",
+    ),
 )
 
 _ADVICE = {
@@ -125,12 +130,14 @@ class QueuedMessage(NamedTuple):
     """A message that waits for a client of its site.
 
     hash: 64 hex digits. event: JSON text. wall: Unix time of its arrival.
+    shown: the users, by master address, that have it already.
     """
 
     id: int
     hash: str
     event: str
     wall: float
+    shown: frozenset[str] = frozenset()
 
 
 class PeerRow(NamedTuple):
@@ -234,22 +241,50 @@ class Database:
 
     # Messages that wait for a client
 
-    def queue_put(self, site: str, hash: str, event: str, wall: float) -> int:
-        """Keep a message; the caller bounds how many. Returns its id, larger than all before."""
+    def queue_put(
+        self, site: str, hash: str, event: str, wall: float, shown: Iterable[str] = ()
+    ) -> int:
+        """Keep a message; the caller bounds how many. Returns its id, larger than all before.
+
+        shown: users that have it already.
+        """
         with self._transaction():
             cursor = self._connection.execute(
                 "INSERT INTO queue (site, hash, event, wall) VALUES (?, ?, ?, ?)",
                 (site, hash, event, wall),
             )
-        assert cursor.lastrowid is not None  # an INSERT has one
-        return cursor.lastrowid
+            id = cursor.lastrowid
+            assert id is not None  # an INSERT has one
+            self._add_shown((id, user) for user in shown)
+        return id
 
     def queue_load(self, site: str) -> list[QueuedMessage]:
         """The messages of a site, in the order they were put."""
         rows = self._rows(
             "SELECT id, hash, event, wall FROM queue WHERE site = ? ORDER BY id", (site,)
         )
-        return [QueuedMessage(*row) for row in rows]
+        shown: dict[int, set[str]] = {}
+        for id, user in self._rows(
+            "SELECT id, user FROM queue_shown WHERE id IN (SELECT id FROM queue WHERE site = ?)",
+            (site,),
+        ):
+            shown.setdefault(id, set()).add(user)
+        return [
+            QueuedMessage(id, hash, event, wall, frozenset(shown.get(id, ())))
+            for id, hash, event, wall in rows
+        ]
+
+    def queue_show(self, ids: Iterable[int], user: str) -> None:
+        """Note in one transaction that a user has messages which stay for others."""
+        with self._transaction():
+            self._add_shown((id, user) for id in ids)
+
+    def _add_shown(self, rows: Iterable[tuple[int, str]]) -> None:
+        # Of what fell out meanwhile nothing is to be left.
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO queue_shown (id, user) SELECT id, ?2 FROM queue WHERE id = ?1",
+            rows,
+        )
 
     def queue_sites(self) -> list[str]:
         """The sites that have messages waiting, sorted."""
@@ -257,8 +292,10 @@ class Database:
 
     def queue_delete(self, ids: Iterable[int]) -> None:
         """Drop messages in one transaction; ids that are gone already do no harm."""
+        rows = [(id,) for id in ids]
         with self._transaction():
-            self._connection.executemany("DELETE FROM queue WHERE id = ?", ((id,) for id in ids))
+            self._connection.executemany("DELETE FROM queue WHERE id = ?", rows)
+            self._connection.executemany("DELETE FROM queue_shown WHERE id = ?", rows)
 
     # The keys by which programs connect, one for each user of a site
 
