@@ -246,6 +246,13 @@ def test_without_the_permission_nothing_of_it_is_heard(net):
 def test_who_is_merged_does_not_merge(net):
     grant(net, "Merger:Chat", net.hub)
     assert net.client(0, net.hub).ask("mergerSiteList") == {"error": "Not a merger site"}
+    # Nor does it hear its siblings.
+    sibling = merged_site(net, "Chat")
+    grant(net, "Merger:Chat", sibling)
+    client = net.client(0, sibling)
+    net.client(1, net.hub).call("peerBroadcast", {"message": "out"})
+    net.advance(1)
+    assert client.messages == []
 
 
 AUTH = {"opened": True, "by": "auth"}

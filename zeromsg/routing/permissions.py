@@ -100,7 +100,11 @@ class Permissions:
         if kind is None:
             return ()
         wanted = f"{MERGER}{kind}"
-        return [merger for merger, held in self._held.items() if wanted in held and merger != site]
+        return [
+            merger
+            for merger, held in self._held.items()
+            if wanted in held and merger != site and self.merges(merger, site)
+        ]
 
     def may_read(self, site: str, other: str) -> bool:
         return (
