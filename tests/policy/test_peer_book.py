@@ -1,6 +1,7 @@
 """What is known of peers: who is kept, who goes, whom to dial."""
 
 import hashlib
+import itertools
 import random
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from zeromsg.policy.addresses import range_of
 from zeromsg.policy.peer_book import (
     FORGET_FAILURES,
+    FORGET_SECONDS,
     HEARSAY_SECONDS,
     HOST_SHARE,
     ONION_SHARE,
@@ -311,8 +313,22 @@ def test_hearsay_that_never_answers_is_forgotten(book, rng):
     address = at("203.0.113.9:5")
     book.heard(SITE, address, Source.PEX, NOW, "198.51.100.1")
     for _ in range(FORGET_FAILURES):
-        book.failed(address, rng, NOW)
+        book.failed(address, rng, NOW + FORGET_SECONDS + 1)
     assert len(book) == 0
+
+
+def test_who_is_announced_for_ever_and_never_answers_is_tried_once_an_hour(book, rng):
+    """By a tracker, say, behind a firewall."""
+    address = at("203.0.113.9:5")
+    dials = []
+    for now in range(int(NOW), int(NOW) + 86400, 5):
+        if now % 600 < 5:
+            book.heard(SITE, address, Source.TRACKER, now, "198.51.100.1")
+        if dialled(book, rng, now=now):
+            dials.append(now)
+            book.failed(address, rng, now)
+    assert 24 <= len(dials) <= 40
+    assert min(late - early for early, late in itertools.pairwise(dials[12:])) >= 0.7 * RETRY_MOST
 
 
 def test_a_failure_at_one_site_is_none_at_another(book, rng):

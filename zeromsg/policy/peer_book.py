@@ -42,7 +42,9 @@ HOST_SHARE = 4
 RETRY_FIRST = 5.0
 RETRY_MOST = 3600.0
 FORGET_FAILURES = 8
-"""Failures in a row after which hearsay is forgotten."""
+FORGET_SECONDS = 3600.0
+"""Failures in a row after which hearsay is forgotten, if nobody spoke of it for so long: whoever is
+still announced would otherwise be heard of anew, and dialled anew without a pause."""
 
 HEARSAY_SECONDS = 2 * 86400.0
 PROVEN_SECONDS = 30 * 86400.0
@@ -266,7 +268,8 @@ class PeerBook:
             pause = min(RETRY_FIRST * 2.0 ** (peer.failures - 1), RETRY_MOST)
             peer.retry_at = now + pause * rng.uniform(0.75, 1.25)
             self._mark(peer)
-            if not peer.proven and peer.failures >= FORGET_FAILURES:
+            silent = now - peer.last_heard > FORGET_SECONDS
+            if not peer.proven and peer.failures >= FORGET_FAILURES and silent:
                 self._forget(peer)
 
     def postpone(self, address: PeerAddress, until: float) -> None:
