@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from zeromsg.errors import TheirMistake
+from zeromsg.wire import framing
 from zeromsg.wire.framing import Framer
 from zeromsg.wire.packing import MESSAGE_LIMIT, pack
 
@@ -351,3 +352,57 @@ def test_a_body_that_is_on_its_way_is_a_partial_message():
     assert cutter.partial
     assert len(cutter.feed(b"b")) == 1
     assert not cutter.partial
+
+
+# Decoders are shared between connections
+
+
+def test_messages_of_connections_that_take_turns_do_not_mix():
+    """Byte by byte, each connection in the middle of a message while others begin theirs."""
+    count = 3 * framing.SPARES
+    sent = [
+        [{"cmd": f"{number}-{turn}", "n": number} for turn in range(3)] for number in range(count)
+    ]
+    streams = [b"".join(map(pack, messages)) for messages in sent]
+    framers = [framer() for _ in range(count)]
+    got = [[] for _ in range(count)]
+    for bytes_of_all in itertools.zip_longest(*streams):
+        for number, byte in enumerate(bytes_of_all):
+            if byte is not None:
+                got[number] += framers[number].feed(bytes([byte]))
+    assert got == sent
+    assert len(framing._spares) <= framing.SPARES
+
+
+def test_what_could_not_be_read_spoils_no_other_connection():
+    bad = b"\x81\x81\xa1a\x01\x01"  # a map as a map's key
+    for _ in range(2 * framing.SPARES):
+        spoilt, cut = framer(), framer()
+        assert cut.feed(pack({"a": 1})[:-1]) == []
+        with pytest.raises(TheirMistake):
+            spoilt.feed(bad)
+        assert framer().feed(pack({"cmd": "x"})) == [{"cmd": "x"}]
+
+
+def test_an_idle_connection_keeps_no_decoder():
+    framers = [framer() for _ in range(100)]
+    for each in framers:
+        each.feed(pack({"cmd": "x"}))
+    tracemalloc.start()
+    more = [framer() for _ in range(100)]
+    for each in more:
+        each.feed(pack({"cmd": "x"}))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 100 * 2000
+
+
+def test_a_decoder_that_held_much_is_not_kept():
+    framing._spares.clear()
+    one = framer()
+    data = pack({"cmd": "x", "text": "y" * (2 * framing.SPARE_BYTES)})
+    for start in range(0, len(data), CHUNK):
+        messages = one.feed(data[start : start + CHUNK])
+    assert len(messages) == 1 and framing._spares == []
+    one.feed(pack({"cmd": "x"}))
+    assert len(framing._spares) == 1

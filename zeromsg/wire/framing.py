@@ -14,12 +14,21 @@ from typing import Any
 import msgpack
 
 from zeromsg.errors import TheirMistake
-from zeromsg.wire.packing import MESSAGE_LIMIT, unpacker
+from zeromsg.wire.packing import MESSAGE_LIMIT
+from zeromsg.wire.packing import unpacker as new_unpacker
 
 Message = dict[Any, Any]
 
 STREAM_BYTES = "stream_bytes"
 BODY = "body"
+
+SPARES = 4
+SPARE_BYTES = 256 * 1024
+"""Decoders that wait for their next use, and what one may have held to be used again."""
+
+_spares: list[msgpack.Unpacker] = []
+"""Decoders between two messages. Each takes some 42 KiB, which is more than all else that an idle
+connection has; so a connection has one only while a message of its is under way."""
 
 
 def _starts_a_map(byte: int) -> bool:
@@ -35,7 +44,8 @@ class Framer:
 
     def __init__(self, stream_limit: Callable[[Mapping[Any, Any]], int]) -> None:
         self._stream_limit = stream_limit
-        self._unpacker = unpacker()
+        self._unpacker: msgpack.Unpacker | None = None
+        self._most = 0
         # Bytes given to the unpacker, and how many of them whole messages took. What
         # it says of its own position in between counts parts of a message too.
         self._fed = 0
@@ -59,18 +69,33 @@ class Framer:
             return messages
         if self._fed == self._read and not _starts_a_map(chunk[0]):
             raise TheirMistake("not a message of the peer protocol")
+        unpacker = self._unpacker or self._borrow()
         try:
-            self._unpack(chunk, messages)
+            self._unpack(unpacker, chunk, messages)
         except (ValueError, TypeError, msgpack.UnpackException) as problem:
             # TypeError: a list or map as a map's key. BufferFull and the format
             # errors are UnpackExceptions, the length limits ValueErrors.
             raise TheirMistake(f"undecodable message: {type(problem).__name__}") from None
+        if self._fed == self._read:
+            self._give_back()
         return messages
 
-    def _unpack(self, chunk: bytes, messages: list[Message]) -> None:
-        unpacker = self._unpacker
+    def _borrow(self) -> msgpack.Unpacker:
+        unpacker = self._unpacker = _spares.pop() if _spares else new_unpacker()
+        # It may have read messages of others.
+        self._fed = self._read = unpacker.tell()
+        self._most = 0
+        return unpacker
+
+    def _give_back(self) -> None:
+        if self._unpacker is not None and self._most <= SPARE_BYTES and len(_spares) < SPARES:
+            _spares.append(self._unpacker)
+        self._unpacker = None
+
+    def _unpack(self, unpacker: msgpack.Unpacker, chunk: bytes, messages: list[Message]) -> None:
         unpacker.feed(chunk)
         self._fed += len(chunk)
+        self._most = max(self._most, self._fed - self._read)
         for message in unpacker:
             before, self._read = self._read, unpacker.tell()
             if self._read - before > MESSAGE_LIMIT:
