@@ -54,6 +54,12 @@ class _Waiting:
     deadline: float
 
 
+def _taken(messages: list[Message]) -> Iterator[Message]:
+    messages.reverse()
+    while messages:
+        yield messages.pop()
+
+
 class Conversation:
     """One connection's messages. Times are seconds of one clock that never goes back.
 
@@ -99,10 +105,8 @@ class Conversation:
             self._begun = None
         elif messages or self._begun is None:
             self._begun = now
-        for message in messages:
-            event = self._understand(message)
-            if event is not None:
-                yield event
+        # Without holding on to any: the next may have to wait, and a message may be large.
+        yield from filter(None, map(self._understand, _taken(messages)))
 
     def _understand(self, message: Message) -> Event | None:
         cmd = message.get("cmd")

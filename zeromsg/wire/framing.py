@@ -3,6 +3,10 @@
 The stream is msgpack maps one after another, without lengths or delimiters. A
 map that holds `stream_bytes: n` is followed by n raw bytes, which belong to it.
 
+A message is decoded when all of it is here, and no earlier: msgpack makes a list as
+soon as it knows the length, so that three kilobytes of lists in lists took
+44 MiB for as long as the rest did not come.
+
 `Framer.feed` returns the messages that a chunk completed, in order, and raises
 `TheirMistake` once for a stream that cannot be one; after that the framer is
 spent. Source: ZeroNet peer protocol, framing.
@@ -14,12 +18,20 @@ from typing import Any
 import msgpack
 
 from zeromsg.errors import TheirMistake
-from zeromsg.wire.packing import MESSAGE_LIMIT, unpacker
+from zeromsg.wire.packing import MESSAGE_LIMIT, scanner, unpack
 
 Message = dict[Any, Any]
 
 STREAM_BYTES = "stream_bytes"
 BODY = "body"
+
+
+_LARGE = 256 * 1024
+"""After a message of more bytes the room that it took is given back."""
+
+
+def _undecodable(problem: Exception) -> TheirMistake:
+    return TheirMistake(f"undecodable message: {type(problem).__name__}")
 
 
 def _starts_a_map(byte: int) -> bool:
@@ -35,62 +47,84 @@ class Framer:
 
     def __init__(self, stream_limit: Callable[[Mapping[Any, Any]], int]) -> None:
         self._stream_limit = stream_limit
-        self._unpacker = unpacker()
-        # Bytes given to the unpacker, and how many of them whole messages took. What
-        # it says of its own position in between counts parts of a message too.
-        self._fed = 0
-        self._read = 0
+        self._renew()
         # A message whose streamed body is still arriving, and its pieces.
         self._announced: Message | None = None
         self._pieces: list[bytes] = []
         self._missing = 0
 
+    def _renew(self) -> None:
+        """Begin with a new scanner, as one keeps the room that it needed once."""
+        self._scanner = scanner()
+        self._scanned = 0
+        # The beginning of a message, in the chunks that it came in.
+        self._begun: list[bytes] = []
+        self._size = 0
+
     @property
     def partial(self) -> bool:
         """Whether the beginning of a message waits for its end."""
-        return self._announced is not None or self._fed > self._read
+        return self._announced is not None or self._size > 0
 
     def feed(self, chunk: bytes) -> list[Message]:
         """The messages that end in this chunk; streamed bodies stand under `body`."""
         messages: list[Message] = []
-        if self._announced is not None:
-            chunk = self._take_body(chunk, messages)
-        if not chunk:
-            return messages
-        if self._fed == self._read and not _starts_a_map(chunk[0]):
-            raise TheirMistake("not a message of the peer protocol")
-        try:
-            self._unpack(chunk, messages)
-        except (ValueError, TypeError, msgpack.UnpackException) as problem:
-            # TypeError: a list or map as a map's key. BufferFull and the format
-            # errors are UnpackExceptions, the length limits ValueErrors.
-            raise TheirMistake(f"undecodable message: {type(problem).__name__}") from None
+        while chunk:
+            if self._announced is not None:
+                chunk = self._take_body(chunk, messages)
+            else:
+                chunk = self._take_messages(chunk, messages)
         return messages
 
-    def _unpack(self, chunk: bytes, messages: list[Message]) -> None:
-        unpacker = self._unpacker
-        unpacker.feed(chunk)
-        self._fed += len(chunk)
-        for message in unpacker:
-            before, self._read = self._read, unpacker.tell()
-            if self._read - before > MESSAGE_LIMIT:
-                raise TheirMistake("a message over the size limit")
-            if type(message) is not dict:
-                raise TheirMistake("a message that is not a map")
+    def _take_messages(self, chunk: bytes, messages: list[Message]) -> bytes:
+        """Add the messages that end in this chunk; returns what the scanner must not see."""
+        scanner = self._scanner
+        scanner.feed(chunk)
+        before, self._scanned = self._scanned, self._scanned + len(chunk)
+        start = 0
+        while start < len(chunk):
+            if not self._size and not _starts_a_map(chunk[start]):
+                raise TheirMistake("not a message of the peer protocol")
+            try:
+                scanner.skip()
+            except msgpack.OutOfData:
+                self._begun.append(chunk[start:])
+                self._add(len(chunk) - start)
+                return b""
+            except (ValueError, msgpack.UnpackException) as problem:
+                # Of the latter are BufferFull and the errors of the format.
+                raise _undecodable(problem) from None
+            end = scanner.tell() - before
+            self._add(end - start)
+            large = self._size > _LARGE
+            message = self._decode(chunk[start:end])
+            start = end
             if STREAM_BYTES in message:
                 self._begin_body(message)
-                body = unpacker.read_bytes(self._missing)
-                self._read = unpacker.tell()
-                self._take_body(body, messages)
-                if self._announced is not None:
-                    return
-            else:
-                messages.append(message)
-        waiting = self._fed - self._read
-        if 0 < waiting <= len(chunk) and not _starts_a_map(chunk[-waiting]):
-            raise TheirMistake("not a message of the peer protocol")
-        if waiting > MESSAGE_LIMIT:
+                self._renew()
+                return self._take_body(chunk[start:], messages)
+            messages.append(message)
+            if large:
+                self._renew()
+                return chunk[start:]
+        return b""
+
+    def _add(self, size: int) -> None:
+        self._size += size
+        if self._size > MESSAGE_LIMIT:
             raise TheirMistake("a message over the size limit")
+
+    def _decode(self, last: bytes) -> Message:
+        """The message that ends with this piece."""
+        data = b"".join((*self._begun, last)) if self._begun else last
+        self._begun.clear()
+        self._size = 0
+        try:
+            message: Message = unpack(data)
+        except (ValueError, TypeError) as problem:
+            # TypeError: a list or map as a map's key. The limits are ValueErrors.
+            raise _undecodable(problem) from None
+        return message
 
     def _begin_body(self, message: Message) -> None:
         size = message[STREAM_BYTES]
