@@ -475,6 +475,17 @@ def test_a_peer_that_leaves_too_much_unread_is_dropped(accepted, clock):
     assert made._held == []
 
 
+def test_requests_beyond_what_a_peer_reads_are_not_looked_at(accepted, clock):
+    """A chunk may hold thousands that each ask for half a megabyte."""
+    made, owner, other = accepted(limits=Limits(unsent=100_000))
+    owner.respond = lambda cmd, params: {"body": bytes(50_000)}
+    made.transport.stuck = True
+    request = {"cmd": "getFile", "params": {}}
+    other.send(*({**request, "req_id": number} for number in range(100)))
+    assert made.transport.aborted and not made.open
+    assert len(owner.requests) < 10
+
+
 def test_nothing_is_held_once_it_was_read(accepted, clock):
     made, _, _ = accepted(limits=Limits(unsent=100_000))
     for _ in range(20):

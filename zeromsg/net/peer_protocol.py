@@ -464,6 +464,8 @@ class PeerProtocol(TwistedProtocol):
         if self._held_size > self._limits.unsent:
             self._held.clear()
             self._reason = "it does not read"
+            # Nor is what it asked besides in the same bytes worth an answer.
+            self._closing = True
             self._transport.abortConnection()
 
     def _release(self) -> None:
