@@ -20,6 +20,7 @@ from zeromsg.log import leveled
 from zeromsg.net.dialer import DIAL_ERRORS
 from zeromsg.net.peer_protocol import Limits, OwnAddress, PeerProtocol, TlsFailed, remote_of
 from zeromsg.net.socks import CONNECT_SECONDS as ONION_SECONDS
+from zeromsg.net.turns import Turns
 from zeromsg.policy.addresses import is_private
 from zeromsg.policy.faces import CLEAR, Doors, is_pseudonym, make_pseudonym, speaks_of
 from zeromsg.policy.onion_dials import OnionDials
@@ -120,6 +121,7 @@ class Pool:
         self._used = used
         self._face_of = face_of
         self._is_own = is_own
+        self._turns = Turns(clock)
         self._doors = Doors()
         self._onion_dials = OnionDials(rng)
         self._all: dict[PeerProtocol, None] = {}
@@ -363,6 +365,7 @@ class Pool:
             tls=None if face else self._tls,
             tls_first=tls_first,
             face=face,
+            turns=self._turns,
         )
 
     # Configured peers.

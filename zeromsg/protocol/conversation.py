@@ -54,12 +54,6 @@ class _Waiting:
     deadline: float
 
 
-def _taken(messages: list[Message]) -> Iterator[Message]:
-    messages.reverse()
-    while messages:
-        yield messages.pop()
-
-
 class Conversation:
     """One connection's messages. Times are seconds of one clock that never goes back.
 
@@ -94,19 +88,19 @@ class Conversation:
         """Whether no further request may be made now."""
         return len(self._waiting) >= self._in_flight_limit
 
-    def receive(self, chunk: bytes, now: float) -> Iterator[Event]:
+    def receive(self, chunk: bytes, now: float) -> Iterator[Event | None]:
         """Events of what a chunk completed. Raises TheirMistake when the stream is broken.
 
-        A generator, because a handler may change what the next message means.
+        None stands for a message that means nothing. A generator, because a handler may
+        change what the next message means, and may have to put off what is left.
         """
         self.last_received = now
-        messages = self._framer.feed(chunk)
+        before = self._framer.count
+        yield from map(self._understand, self._framer.feed(chunk))
         if not self._framer.partial:
             self._begun = None
-        elif messages or self._begun is None:
+        elif self._framer.count > before or self._begun is None:
             self._begun = now
-        # Without holding on to any: the next may have to wait, and a message may be large.
-        yield from filter(None, map(self._understand, _taken(messages)))
 
     def _understand(self, message: Message) -> Event | None:
         cmd = message.get("cmd")

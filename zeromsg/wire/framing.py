@@ -7,12 +7,12 @@ A message is decoded when all of it is here, and no earlier: msgpack makes a lis
 soon as it knows the length, so that three kilobytes of lists in lists took
 44 MiB for as long as the rest did not come.
 
-`Framer.feed` returns the messages that a chunk completed, in order, and raises
-`TheirMistake` once for a stream that cannot be one; after that the framer is
-spent. Source: ZeroNet peer protocol, framing.
+`Framer.feed` yields the messages that a chunk completes, in order, each when it is
+asked for, and raises `TheirMistake` once for a stream that cannot be one; after that
+the framer is spent. Source: ZeroNet peer protocol, framing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import msgpack
@@ -43,11 +43,14 @@ class Framer:
 
     stream_limit: told the map that announces a stream, gives the most bytes it
     may bring; 0 when nobody asked for it.
+    count: messages so far.
     """
 
     def __init__(self, stream_limit: Callable[[Mapping[Any, Any]], int]) -> None:
         self._stream_limit = stream_limit
         self._renew()
+        self._arrived: Message | None = None
+        self.count = 0
         # A message whose streamed body is still arriving, and its pieces.
         self._announced: Message | None = None
         self._pieces: list[bytes] = []
@@ -66,18 +69,27 @@ class Framer:
         """Whether the beginning of a message waits for its end."""
         return self._announced is not None or self._size > 0
 
-    def feed(self, chunk: bytes) -> list[Message]:
-        """The messages that end in this chunk; streamed bodies stand under `body`."""
-        messages: list[Message] = []
+    def feed(self, chunk: bytes) -> Iterator[Message]:
+        """The messages that end in this chunk; streamed bodies stand under `body`.
+
+        All are to be taken before the next chunk is fed.
+        """
         while chunk:
             if self._announced is not None:
-                chunk = self._take_body(chunk, messages)
+                chunk = self._take_body(chunk)
             else:
-                chunk = self._take_messages(chunk, messages)
-        return messages
+                chunk = yield from self._messages(chunk)
+            if self._arrived is not None:
+                yield self._given()
 
-    def _take_messages(self, chunk: bytes, messages: list[Message]) -> bytes:
-        """Add the messages that end in this chunk; returns what the scanner must not see."""
+    def _given(self) -> Message:
+        """What arrived; it may be large, so that nothing holds on to it."""
+        message, self._arrived = self._arrived, None
+        assert message is not None
+        return message
+
+    def _messages(self, chunk: bytes) -> Generator[Message, None, bytes]:
+        """The messages of a chunk; returns what the scanner that is used must not see."""
         scanner = self._scanner
         scanner.feed(chunk)
         before, self._scanned = self._scanned, self._scanned + len(chunk)
@@ -97,13 +109,14 @@ class Framer:
             end = scanner.tell() - before
             self._add(end - start)
             large = self._size > _LARGE
-            message = self._decode(chunk[start:end])
+            self._arrived = self._decode(chunk[start:end])
+            self.count += 1
             start = end
-            if STREAM_BYTES in message:
-                self._begin_body(message)
+            if STREAM_BYTES in self._arrived:
+                self._begin_body(self._given())
                 self._renew()
-                return self._take_body(chunk[start:], messages)
-            messages.append(message)
+                return self._take_body(chunk[start:])
+            yield self._given()
             if large:
                 self._renew()
                 return chunk[start:]
@@ -133,13 +146,13 @@ class Framer:
             raise TheirMistake("a file body that nobody asked for")
         self._announced, self._missing, self._pieces = message, size, []
 
-    def _take_body(self, data: bytes, messages: list[Message]) -> bytes:
+    def _take_body(self, data: bytes) -> bytes:
         """Add to the body that is arriving; returns what comes after it."""
         taken, rest = data[: self._missing], data[self._missing :]
         self._pieces.append(taken)
         self._missing -= len(taken)
         if self._missing == 0 and self._announced is not None:
             self._announced[BODY] = b"".join(self._pieces)
-            messages.append(self._announced)
+            self._arrived = self._announced
             self._announced, self._pieces = None, []
         return rest
