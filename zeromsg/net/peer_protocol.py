@@ -324,7 +324,7 @@ class PeerProtocol(TwistedProtocol):
                     self._answered(event)
                 if self._ended():
                     return
-                if self._turns.is_over(began):
+                if self._conversation.has_more and self._turns.is_over(began):
                     self._wait_for_turn()
                 if self._is_resting():
                     self._left = events

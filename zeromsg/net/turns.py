@@ -1,10 +1,10 @@
-"""Shares out the node's time among its peers.
+"""Shares out the node's time among its peers, and among its clients.
 
 One chunk of a connection can hold thousands of requests. What all peers sent
 is handled for so long in one turn of the event loop and no longer, so that
-clients have theirs; what is left waits in a queue, and whose it is is not read
-from meanwhile. In the queue each peer has a small share at a time, however much
-it sent.
+clients have theirs, and the other way round; what is left waits in a queue, and
+whose it is is not read from meanwhile. In the queue each has a small share at a
+time, however much it sent.
 """
 
 from collections import deque
@@ -13,10 +13,10 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 
 TURN_SECONDS = 0.04
-"""What all peers together have of one turn."""
+"""What all together have of one turn."""
 
 SHARE_SECONDS = 0.005
-"""What one peer has of it while others wait."""
+"""What one of them has of it while others wait."""
 
 
 class Turns:

@@ -88,6 +88,11 @@ class Conversation:
         """Whether no further request may be made now."""
         return len(self._waiting) >= self._in_flight_limit
 
+    @property
+    def has_more(self) -> bool:
+        """Whether further messages may have come with the one that is being handled."""
+        return self._framer.unread > 0
+
     def receive(self, chunk: bytes, now: float) -> Iterator[Event | None]:
         """Events of what a chunk completed. Raises TheirMistake when the stream is broken.
 

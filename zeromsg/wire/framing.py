@@ -43,14 +43,14 @@ class Framer:
 
     stream_limit: told the map that announces a stream, gives the most bytes it
     may bring; 0 when nobody asked for it.
-    count: messages so far.
+    count: messages so far. unread: bytes of the chunk after the last of them.
     """
 
     def __init__(self, stream_limit: Callable[[Mapping[Any, Any]], int]) -> None:
         self._stream_limit = stream_limit
         self._renew()
         self._arrived: Message | None = None
-        self.count = 0
+        self.count = self.unread = 0
         # A message whose streamed body is still arriving, and its pieces.
         self._announced: Message | None = None
         self._pieces: list[bytes] = []
@@ -107,6 +107,7 @@ class Framer:
                 # Of the latter are BufferFull and the errors of the format.
                 raise _undecodable(problem) from None
             end = scanner.tell() - before
+            self.unread = len(chunk) - end
             self._add(end - start)
             large = self._size > _LARGE
             self._arrived = self._decode(chunk[start:end])
@@ -151,6 +152,7 @@ class Framer:
         taken, rest = data[: self._missing], data[self._missing :]
         self._pieces.append(taken)
         self._missing -= len(taken)
+        self.unread = len(rest)
         if self._missing == 0 and self._announced is not None:
             self._announced[BODY] = b"".join(self._pieces)
             self._arrived = self._announced
