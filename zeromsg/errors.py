@@ -53,6 +53,10 @@ class ConfigError(ZeromsgError):
     """A configuration that cannot be used: says where, what and what was expected."""
 
 
+class CannotStore(ConfigError):
+    """The database cannot be read or written now; a running node waits and tries again."""
+
+
 class BadKey(ZeromsgError):
     """Text that is no private key, public key or seed."""
 

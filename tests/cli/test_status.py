@@ -2,7 +2,7 @@
 
 import pytest
 
-from zeromsg.cli.status import show_sites
+from zeromsg.cli.status import _show_storage, show_sites
 
 SITE = {
     "address": "1HeLLo4uzjaLetFx6NH3PMwFP3qbRbTf3D",
@@ -21,3 +21,10 @@ def test_peers_without_messages_are_named_as_such(capsys, deaf, text):
     show_sites([{**SITE, "peers_without_messages": deaf}])
     out = capsys.readouterr().out
     assert text in out and ("without" in out) is bool(deaf)
+
+
+def test_a_disk_that_refuses_is_said_and_one_that_does_not_is_no_line(capsys):
+    _show_storage({"problem": "the disk is full", "waiting": 3})
+    assert "the disk is full\n3 write(s) wait" in capsys.readouterr().out
+    _show_storage({"problem": "", "waiting": 0})
+    assert capsys.readouterr().out == ""

@@ -75,6 +75,7 @@ def _show(found: dict[str, Any]) -> None:
             if opened is not None and found["peer_port"]:
                 click.echo(f"peers can{'' if opened else 'not'} connect to it over {kind}")
         click.echo(f"{found['clients']} client(s), {len(found['links'])} peer(s)\n")
+        _show_storage(found.get("storage"))
         _show_tor(found["tor"])
         show_sites(found["sites"])
         _show_links(found["links"])
@@ -82,6 +83,12 @@ def _show(found: dict[str, Any]) -> None:
         _show_messages(found["messages"])
     except (KeyError, TypeError, AttributeError):
         raise NodeUnreachable("its status is of another version: use --json") from None
+
+
+def _show_storage(storage: dict[str, Any] | None) -> None:
+    if storage is not None and storage["problem"]:
+        click.echo(f"{printable(str(storage['problem']))}")
+        click.echo(f"{storage['waiting']} write(s) wait in memory until it can be written\n")
 
 
 def _show_tor(tor: dict[str, Any] | None) -> None:

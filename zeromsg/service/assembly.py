@@ -346,7 +346,7 @@ class _Gate:
         return self._node.database.pages()
 
     def keep_page(self, digest: bytes, site: str, user: str, until: float) -> None:
-        self._node.database.put_page(digest, site, user, until)
+        self._node.store.put_page(digest, site, user, until)
 
     def sites(self) -> Collection[str]:
         return self._node.sites.addresses()
