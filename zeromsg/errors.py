@@ -54,7 +54,10 @@ class ConfigError(ZeromsgError):
 
 
 class CannotStore(ConfigError):
-    """The database cannot be read or written now; a running node waits and tries again."""
+    """A file of the node cannot be read or written, whatever the configuration says.
+
+    A start fails with it. With the database a running node waits and tries again.
+    """
 
 
 class BadKey(ZeromsgError):

@@ -1,9 +1,18 @@
 """What the service does before and beside the node itself."""
 
 import pytest
+from twisted.internet.task import Clock
 
 from zeromsg.errors import ConfigError
-from zeromsg.service.assembly import lock_folder, source_host, status_token
+from zeromsg.service.assembly import (
+    NotStarted,
+    Options,
+    TwistdService,
+    lock_folder,
+    source_host,
+    status_token,
+)
+from zeromsg.service.config import Settings
 
 
 def test_a_data_directory_has_one_node(tmp_path):
@@ -35,3 +44,22 @@ def test_the_token_is_made_once_and_for_its_owner(tmp_path):
 )
 def test_dialling_starts_from_the_one_address_that_is_listened_on(endpoint, host):
     assert source_host(endpoint) == host
+
+
+def test_a_bad_configuration_ends_twistd_with_one_sentence(tmp_path, capsys):
+    (tmp_path / "zeromsg.toml").write_text("[peers]\nendpont = 1\n")
+    with pytest.raises(SystemExit) as ended:
+        Options().parseOptions(["--config", str(tmp_path / "zeromsg.toml")])
+    assert ended.value.code == 2
+    text = capsys.readouterr().err
+    assert "line 2: peers.endpont: unknown key" in text and text.count("\n") == 1
+
+
+def test_a_start_that_fails_reaches_twistd_as_exit_code_1(tmp_path):
+    (tmp_path / "file").write_text("")
+    service = TwistdService(Settings(data_dir=tmp_path / "file" / "data"), Clock())
+    with pytest.raises(NotStarted) as ended:
+        service.startService()
+    assert ended.value.code == 1
+    # As twistd needs it: what is no Exception leaves its pid file behind.
+    assert isinstance(ended.value, Exception)

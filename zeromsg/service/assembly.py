@@ -9,6 +9,7 @@ import random
 import re
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -30,7 +31,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site as HttpSite
 
 from zeromsg.crypto.container import PASSPHRASE_LIMIT
-from zeromsg.errors import ClientError, ConfigError, FileMissing, OurMistake
+from zeromsg.errors import CannotStore, ClientError, ConfigError, FileMissing, OurMistake
 from zeromsg.log import leveled, set_level
 from zeromsg.net.client_gate import origin_allowed
 from zeromsg.net.client_protocol import ClientFactory, ClientLimits
@@ -40,7 +41,7 @@ from zeromsg.net.pool import PeerFactory, StrangerFactory
 from zeromsg.net.port_mapping import IWay, NatPmp, PortMapping, default_gateway
 from zeromsg.net.tls import load_certificate, tls_options
 from zeromsg.net.upnp import Upnp
-from zeromsg.service import config
+from zeromsg.service.checking import load_to_run
 from zeromsg.service.config import Settings
 from zeromsg.service.discovery import Outside
 from zeromsg.service.node import Edges, Node
@@ -381,21 +382,21 @@ def source_host(endpoint: str) -> str | None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Raises ConfigError."""
+    """Raises CannotStore."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
-        raise ConfigError(f"cannot make {folder}: {problem.strerror}") from None
+        raise CannotStore(f"cannot make {folder}: {problem.strerror}") from None
 
 
-class FolderInUse(ConfigError):
+class FolderInUse(CannotStore):
     """Another process holds the data directory."""
 
 
 def lock_folder(folder: Path) -> IO[str]:
     """Hold a data directory for this process alone; let go by closing.
 
-    Raises FolderInUse, ConfigError.
+    Raises FolderInUse, CannotStore.
     """
     try:
         descriptor = os.open(folder / LOCK_FILE, os.O_WRONLY | os.O_CREAT, 0o600)
@@ -404,7 +405,7 @@ def lock_folder(folder: Path) -> IO[str]:
     except BlockingIOError:
         raise FolderInUse(f"another node uses {folder} already") from None
     except OSError as problem:
-        raise ConfigError(f"cannot use {folder}: {problem.strerror}") from None
+        raise CannotStore(f"cannot use {folder}: {problem.strerror}") from None
     return file
 
 
@@ -461,7 +462,7 @@ def status_token(data_dir: Path) -> str:
         with os.fdopen(descriptor, "w") as file:
             file.write(token + "\n")
     except OSError as problem:
-        raise ConfigError(f"cannot use {path}: {problem.strerror}") from None
+        raise CannotStore(f"cannot use {path}: {problem.strerror}") from None
     return token
 
 
@@ -482,15 +483,47 @@ class Options(usage.Options):
 
     opt_s = opt_set
 
+    def postOptions(self) -> None:
+        """Read the configuration here: what is wrong with it is a sentence, and exit code 2.
+
+        twistd would put its whole help before a UsageError, and a traceback before
+        what `makeService` raises.
+        """
+        from twisted.internet import reactor
+
+        path = self["config"]
+        try:
+            self.settings = load_to_run(reactor, Path(path) if path else None, self.overrides)
+        except ConfigError as problem:
+            print(f"zeromsg: {problem}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+
+class NotStarted(SystemExit, Exception):
+    """Ends twistd with code 1.
+
+    An Exception too: by that twistd removes its pid file, and tells the process
+    that waits for the daemon. A traceback of it is shown by nobody.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the log says why")
+        self.code = 1
+
+
+class TwistdService(NodeService):
+    """A `NodeService` that fails where twistd, and who watches over it, take notice."""
+
+    def startService(self) -> None:
+        """Raises NotStarted. All that a start waits for has happened when this returns."""
+        super().startService()
+        if self.failed:
+            raise NotStarted
+
 
 def makeService(options: Options) -> IService:
-    """The service of `twistd zeromsg`. Raises UsageError on a bad configuration."""
+    """The service of `twistd zeromsg`."""
     from twisted.internet import reactor
 
-    path = options["config"]
-    try:
-        settings = config.load(Path(path) if path else None, options.overrides)
-        set_level(settings.log.level)
-        return NodeService(settings, reactor)
-    except ConfigError as problem:
-        raise usage.UsageError(str(problem)) from None
+    set_level(options.settings.log.level)
+    return TwistdService(options.settings, reactor)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from zeromsg.errors import CannotStore, ConfigError
+from zeromsg.errors import CannotStore
 from zeromsg.policy.signers import Changes, Named, Signer
 
 FILE_NAME = "zeromsg.sqlite3"
@@ -170,7 +170,7 @@ class Database:
     """The node's tables, and all of its SQL.
 
     path: the file, made (mode 0600, its folder 0700) if it is missing, or
-    ":memory:". Raises ConfigError if the file cannot be used.
+    ":memory:". Raises CannotStore if the file cannot be used.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -560,7 +560,7 @@ def _make_private(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise ConfigError(
+        raise CannotStore(
             f"{path}: cannot be used as a database ({error.strerror}):"
             " let the node's user write to it and to its folder"
         ) from error
