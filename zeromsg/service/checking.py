@@ -12,7 +12,8 @@ from OpenSSL.SSL import Error as TlsError
 from twisted.internet.endpoints import serverFromString
 
 from zeromsg.errors import ConfigError
-from zeromsg.service.config import KeyPath, Places, Settings, read
+from zeromsg.service.config import Places, Settings, read
+from zeromsg.service.toml_lines import KeyPath
 from zeromsg.service.tor_only import check_tor
 from zeromsg.wire.names import CONTENT_JSON
 

@@ -504,7 +504,7 @@ def read(path: Path | None, overrides: Sequence[str] = ()) -> tuple[Settings, Pl
         places = Places(str(path), line_numbers(text))
     for override in overrides:
         settings = _overridden(settings, override)
-    given = {
+    given: dict[KeyPath, str] = {
         tuple(override.partition("=")[0].strip().split(".")): f"override {_shown(override)}"
         for override in overrides
     }

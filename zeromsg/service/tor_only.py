@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from zeromsg.errors import ConfigError
 from zeromsg.net.guard import Place
-from zeromsg.service.config import KeyPath, Places, Settings
+from zeromsg.service.config import Places, Settings
+from zeromsg.service.toml_lines import KeyPath
 
 
 def check_tor(settings: Settings, places: Places | None = None) -> None:
