@@ -1,5 +1,7 @@
 """What the service does before and beside the node itself."""
 
+import os
+
 import pytest
 from twisted.internet.task import Clock
 
@@ -28,6 +30,21 @@ def test_the_token_is_made_once_and_for_its_owner(tmp_path):
     assert len(token) == 64
     assert status_token(tmp_path) == token
     assert (tmp_path / "status.token").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("left", [b"", b"abc", b"\xff" * 64])
+def test_half_a_token_is_none(tmp_path, left):
+    (tmp_path / "status.token").write_bytes(left)
+    token = status_token(tmp_path)
+    assert len(token) == 64 and token.isascii() and status_token(tmp_path) == token
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_writes_belongs_to_whom_the_folder_belongs_to(tmp_path):
+    os.chown(tmp_path, 12345, 12346)
+    status_token(tmp_path)
+    status = (tmp_path / "status.token").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (12345, 12346, 0o600)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ from zeromsg.service.operator import operate
 from zeromsg.service.tor_only import check_tor
 from zeromsg.service.tor_side import TorSide
 from zeromsg.store.database import Database
+from zeromsg.store.private_file import write_private
 from zeromsg.store.users import Users
 from zeromsg.web.pages import Pages
 
@@ -57,6 +58,8 @@ DATABASE_FILE = "zeromsg.sqlite3"
 USERS_FILE = "users.json"
 TLS_FILE = "peer-tls.pem"
 LOCK_FILE = "lock"
+
+TOKEN_BYTES = 32
 
 _PASSPHRASE_BYTES = 4 * PASSPHRASE_LIMIT + 2
 
@@ -142,7 +145,7 @@ class NodeService(Service):
         tls = None
         if settings.peers.tls:
             now = datetime.datetime.now(datetime.UTC)
-            tls = tls_options(load_certificate(settings.data_dir / TLS_FILE, now))
+            tls = tls_options(load_certificate(settings.data_dir / TLS_FILE, now, write_private))
         source = source_host(settings.peers.endpoint)
         dialer = Dialer(self._reactor, source)
         rng = random.Random(secrets.randbits(128))
@@ -455,12 +458,12 @@ def status_token(data_dir: Path) -> str:
     """The secret by which commands of the operator know this node; made on first use."""
     path = data_dir / TOKEN_FILE
     try:
-        if path.exists():
-            return path.read_text().strip()
-        token = secrets.token_hex(32)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(token + "\n")
+        kept = path.read_text(errors="replace").strip() if path.exists() else ""
+        # Half of one, which a crash left behind, could be guessed.
+        if len(kept) == 2 * TOKEN_BYTES and kept.isascii():
+            return kept
+        token = secrets.token_hex(TOKEN_BYTES)
+        write_private(path, token + "\n")
     except OSError as problem:
         raise CannotStore(f"cannot use {path}: {problem.strerror}") from None
     return token
