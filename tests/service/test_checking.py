@@ -37,6 +37,10 @@ def test_what_can_be_used_passes(check, tmp_path):
             "zeromsg.toml line 2: ui.endpoint",
         ),
         (
+            '[tor]\nmode = "on"\nlaunch = true\nbinary = "no-such-tor"',
+            r'zeromsg.toml line 4: tor.binary = "no-such-tor": there is no such program',
+        ),
+        (
             f'[[site]]\naddress = "{SITE}"\npath = "none"',
             "zeromsg.toml line 3: site.path: .*none has no content.json",
         ),

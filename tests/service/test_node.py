@@ -14,6 +14,7 @@ from zeromsg.errors import CannotStore, ConfigError
 from zeromsg.policy.seen import Met
 from zeromsg.service.config import PeerSettings, Settings, SiteSettings, UiSettings
 from zeromsg.service.node import Edges, Node
+from zeromsg.service.peer_report import report
 from zeromsg.service.site_making import new_site, sign_site
 from zeromsg.store.database import Database
 from zeromsg.store.users import Users
@@ -115,6 +116,15 @@ def test_configured_peers_are_dialled(stand):
     assert stand.dialled == [peer]
     stand.run(10)
     assert stand.dialled.count(peer) > 2
+
+
+def test_a_configured_onion_is_shown_though_it_was_not_reached(stand):
+    own, _ = stand.site()
+    onion = PeerAddress("vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd.onion", 26552)
+    node = stand.node([own], peers=PeerSettings(connect=(onion,)))
+    (entry,) = report(node, [own.address], NOW)
+    assert (entry["peer"], entry["connected"]) == (str(onion), False)
+    assert list(entry["sources"]) == ["configured"]
 
 
 def test_a_stopped_node_leaves_no_timer(stand):

@@ -4,6 +4,7 @@ Found before anything is opened, with the file and the line: whoever starts a
 node can tell a configuration that cannot be used from a start that failed.
 """
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from OpenSSL.SSL import Error as TlsError
 from twisted.internet.endpoints import serverFromString
 
 from zeromsg.errors import ConfigError
+from zeromsg.net.tor_process import missing_binary
 from zeromsg.service.config import Places, Settings, read
 from zeromsg.service.toml_lines import KeyPath
 from zeromsg.service.tor_only import check_tor
@@ -28,6 +30,10 @@ def load_to_run(reactor: Any, path: Path | None, overrides: Sequence[str] = ()) 
     ):
         if endpoint:
             _check_endpoint(reactor, key, endpoint, places)
+    if settings.tor.mode != "off" and settings.tor.launch:
+        binary = settings.tor.binary
+        if shutil.which(binary) is None:
+            raise ConfigError(f"{places.of(('tor', 'binary'))}{missing_binary(binary)}")
     for index, site in enumerate(settings.sites):
         if site.path is not None and not (site.path / CONTENT_JSON).is_file():
             raise ConfigError(
