@@ -115,3 +115,9 @@ def test_a_node_without_a_fixed_port_has_to_be_named(tmp_path: Path):
     result = zeromsg("broadcast", SITE, "hi", "--config", str(config))
     assert result.exit_code == 2
     assert "say --node URL" in result.stderr
+
+
+def test_only_who_can_be_banned_is_banned():
+    result = zeromsg("bans", "add", "nonsense!!")
+    assert result.exit_code == 2
+    assert "no IP address, no onion" in result.stderr

@@ -117,8 +117,11 @@ class TorProcess:
         if self._running:
             said = _COMPLAINT.findall(output)[-_COMPLAINTS:] or output.strip().splitlines()[-1:]
             words = " | ".join(line.strip()[:300] for line in said) or "it said nothing"
-            self.problem = f"the Tor that this node starts ended ({status}): {words}"
-            self._log.warn("{problem}", problem=self.problem)
+            problem = f"the Tor that this node starts ended ({status}): {words}"
+            # It is started again and again, and may say the same each time.
+            log = self._log.debug if problem == self.problem else self._log.warn
+            log("{problem}", problem=problem)
+            self.problem = problem
             self._timer = self._reactor.callLater(self._backoff.next(), self._spawn)
 
     def works(self) -> None:
