@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.task import Clock
 
 from zeromsg.errors import ConfigError
@@ -10,6 +11,7 @@ from zeromsg.service.assembly import (
     NotStarted,
     Options,
     TwistdService,
+    _place,
     lock_folder,
     source_host,
     status_token,
@@ -80,3 +82,8 @@ def test_a_start_that_fails_reaches_twistd_as_exit_code_1(tmp_path):
     assert ended.value.code == 1
     # As twistd needs it: what is no Exception leaves its pid file behind.
     assert isinstance(ended.value, Exception)
+
+
+def test_where_clients_connect_is_said_of_every_kind_of_socket():
+    assert _place(IPv4Address("TCP", "127.0.0.1", 43110)) == "127.0.0.1:43110"
+    assert _place(UNIXAddress(b"/run/ui.sock")) == "unix:/run/ui.sock"

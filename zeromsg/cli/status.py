@@ -95,7 +95,8 @@ def _show_tor(tor: dict[str, Any] | None) -> None:
     if tor is None:
         return
     problem = printable(str(tor["problem"]))
-    click.echo(f"Tor {printable(str(tor['version']))}: {problem or 'connected'}")
+    name = " ".join(("Tor", printable(str(tor["version"])))).strip()
+    click.echo(f"{name}: {problem or 'connected'}")
     if tor["refused"]:
         counts = ", ".join(f"{kind} {count}" for kind, count in tor["refused"].items())
         click.echo(f"refused, because it was not Tor: {counts}")
@@ -147,7 +148,8 @@ def _show_links(links: list[dict[str, Any]]) -> None:
             (
                 str(link["peer"]),
                 "out" if link["dialled"] else "in",
-                "yes" if link["encrypted"] else "no",
+                # Tor encrypts by itself, and there is no TLS within it.
+                "tor" if link.get("tor") else "yes" if link["encrypted"] else "no",
                 "zeromsg" if link["zeromsg"] else "other",
                 str(link["points"]),
             )

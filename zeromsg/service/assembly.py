@@ -19,6 +19,7 @@ from typing import IO, Any, BinaryIO
 import attrs
 from autobahn.twisted.resource import WebSocketResource
 from twisted.application.service import IService, Service
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError, ReactorNotRunning
@@ -214,10 +215,11 @@ class NodeService(Service):
                 port=self.node.ui[1],
             )
         self._log.info(
-            "zeromsg is up: clients at {host}:{port}, peers at {peers}",
+            "zeromsg is up: clients at {clients}, port for peers: {peers}",
+            clients=_place(host),
             host=self.node.ui[0],
             port=self.node.ui[1],
-            peers=self.node.peer_port or "no port",
+            peers=self.node.peer_port or "none",
         )
 
     def _map_port(self) -> None:
@@ -363,6 +365,13 @@ class _Gate:
 
     def may_see_status(self, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self._token.encode())
+
+
+def _place(address: object) -> str:
+    """Where something listens, as people write it."""
+    if isinstance(address, UNIXAddress):
+        return f"unix:{os.fsdecode(address.name or b'')}"
+    return f"{getattr(address, 'host', '')}:{getattr(address, 'port', 0)}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -441,7 +441,9 @@ class Node:
         if self._started:
             self._show(address)
         self.discovery.site_added(address)
-        if site.rules is None:
+        if site.content is None:
+            self._log.info("{site} is fetched from its peers", site=address)
+        elif site.rules is None:
             self._log.info("{site}: {why}", site=address, why=site.rules_problem)
 
     def join(self, address: str) -> bool:
@@ -825,6 +827,7 @@ class Node:
                     "peer": link.name,
                     "dialled": link.dialled,
                     "encrypted": link.encrypted,
+                    "tor": bool(link.face),
                     "zeromsg": bool(link.extension),
                     "points": round(self.scoring.points(link.identity, self._wall()), 1),
                 }
