@@ -3,7 +3,7 @@
 import pytest
 from twisted.logger import capturedLogs
 
-from zeromsg.errors import CannotStore, ClientError
+from zeromsg.errors import CannotStore
 from zeromsg.store.database import Ban, Database
 from zeromsg.store.writing import Writing
 
@@ -125,7 +125,7 @@ def test_whoever_waits_for_a_write_is_told(disk, store):
         lambda: store.set_permission(SITE, "ADMIN", True),
         lambda: store.set_joined(SITE, 5),
     ):
-        with pytest.raises(ClientError, match="the disk is full"):
+        with pytest.raises(CannotStore, match="the disk is full"):
             write()
 
 

@@ -30,9 +30,13 @@ def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any
     user_key: `site`, `user`. Users and certificates: see `user_admin.administer`.
     """
     try:
-        found = _users(node, cmd, params)
-    except ConfigError as problem:  # a file that cannot be written
+        return _operate(node, cmd, params)
+    except ConfigError as problem:  # a file or the database, which cannot be written
         raise ClientError("internal", str(problem)) from None
+
+
+def _operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = _users(node, cmd, params)
     if found is not None:
         return found
     if cmd == "site_join":

@@ -5,19 +5,18 @@ once, or waits here while the disk refuses: `settle`, called every second, tries
 again. Messages that wait for a client are bounded by the queues that they stand
 in, other writes by `WRITES_LIMIT`, of which the oldest fall off.
 
-Where somebody does wait for the result, they are told of the failure by a
-`ClientError`. What is read is read from the database as ever.
+Where somebody does wait for the result, `CannotStore` is raised, as it is by all
+that reads.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 from twisted.logger import Logger
 
-from zeromsg.errors import CannotStore, ClientError
+from zeromsg.errors import CannotStore
 from zeromsg.log import leveled
 from zeromsg.policy.signers import Changes
 from zeromsg.store.database import Ban, CapabilityRow, Database, PeerRow, QueuedMessage
@@ -108,14 +107,6 @@ class Writing:
             problem=self.problem,
         )
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """For what a client or the operator waits for."""
-        try:
-            yield
-        except CannotStore as problem:
-            raise ClientError("internal", str(problem)) from None
-
     # Messages that wait for a client
 
     def queue_put(
@@ -201,24 +192,19 @@ class Writing:
     # What somebody waits for
 
     def user_settings(self, site: str, user: str) -> Mapping[str, Any]:
-        with self._told():
-            return self._database.user_settings(site, user)
+        return self._database.user_settings(site, user)
 
     def set_user_settings(self, site: str, user: str, settings: Mapping[str, Any]) -> None:
-        with self._told():
-            self._database.set_user_settings(site, user, settings)
+        self._database.set_user_settings(site, user, settings)
 
     def permissions(self) -> list[tuple[str, str]]:
         return self._database.permissions()
 
     def set_permission(self, site: str, permission: str, held: bool) -> None:
-        with self._told():
-            self._database.set_permission(site, permission, held)
+        self._database.set_permission(site, permission, held)
 
     def set_joined(self, site: str, size_limit: int | None) -> None:
-        """As the database does it. Raises ClientError."""
-        with self._told():
-            self._database.set_joined(site, size_limit)
+        self._database.set_joined(site, size_limit)
 
 
 def _done(result: object) -> None:
