@@ -1,16 +1,33 @@
 """The ZeroFrame client, without a connection."""
 
 import contextlib
+import datetime
 import json
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL.SSL import Connection, WantReadError
+from OpenSSL.SSL import Error as TlsError
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.testing import MemoryReactorClock as MemoryReactor
 from twisted.python.failure import Failure
+from twisted.web.client import ResponseNeverReceived
 
-from zeromsg.client import CallRefused, Client, NodeUnreachable, NodeUrl
+from zeromsg.client import (
+    CallRefused,
+    Client,
+    NodeUnreachable,
+    NodeUrl,
+    _is_distrust,
+    _Pinned,
+    node_status,
+)
+from zeromsg.net.tls import make_certificate, tls_options
 
 SITE = "1HeLLo4uzjaLetFx6NH3PMwFP3qbRbTf3D"
 
@@ -212,3 +229,57 @@ def test_urls_of_nodes(text, shown, websocket):
 def test_what_is_no_url_of_a_node(text):
     with pytest.raises(ValueError, match="expected the URL of a node"):
         NodeUrl.parse(text)
+
+
+# Where it connects
+
+
+def handshake(certificate: bytes, shown: bytes) -> bool:
+    """Whether a client that trusts one certificate goes on with who shows another."""
+    server = Connection(tls_options(shown).getContext(), None)
+    server.set_accept_state()
+    client = _Pinned(certificate).clientConnectionForTLS(None)
+    client.set_connect_state()
+    ended = [False, False]
+    for _ in range(5):
+        for side, (ours, theirs) in enumerate(((client, server), (server, client))):
+            if not ended[side]:
+                try:
+                    ours.do_handshake()
+                    ended[side] = True
+                except WantReadError:
+                    pass
+                except TlsError:
+                    return False
+            with contextlib.suppress(WantReadError):
+                theirs.bio_write(ours.bio_read(1 << 16))
+    return all(ended)
+
+
+def test_a_pinned_certificate_is_trusted_and_no_other() -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    ours, other = make_certificate(now), make_certificate(now)
+    der = x509.load_pem_x509_certificate(ours).public_bytes(Encoding.DER)
+    assert handshake(der, ours)
+    assert not handshake(der, other)
+    # Expired and for other names, it is the very one all the same.
+    old = make_certificate(now - datetime.timedelta(days=5000))
+    assert handshake(x509.load_pem_x509_certificate(old).public_bytes(Encoding.DER), old)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_named_as_the_reason() -> None:
+    refused = ResponseNeverReceived([Failure(TlsError([("SSL routines", "", "failed")]))])
+    assert _is_distrust(refused)
+    assert not _is_distrust(ResponseNeverReceived([Failure(ConnectionLost())]))
+    text = str(NodeUrl.parse("https://127.0.0.1:43110").untrusted())
+    assert "--config" in text and "zeromsg run" not in text
+
+
+def test_a_unix_socket_is_connected_to() -> None:
+    reactor = MemoryReactor()
+    url = NodeUrl(False, "127.0.0.1", 80, socket="/run/zeromsg")
+    waiting = Deferred.fromCoroutine(node_status(reactor, url, "token"))
+    assert [client[0] for client in reactor.unixClients] == ["/run/zeromsg"]
+    assert str(url) == "unix:/run/zeromsg" and url.base == "http://127.0.0.1:80"
+    waiting.addErrback(lambda failure: None)
+    waiting.cancel()

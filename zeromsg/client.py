@@ -17,13 +17,18 @@ from urllib.parse import quote, urlsplit
 
 import attrs
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL.crypto import X509
+from OpenSSL.SSL import VERIFY_PEER, Connection
+from OpenSSL.SSL import Error as TlsError
+from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.ssl import CertificateOptions, TLSVersion, optionsForClientTLS
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import (
@@ -35,6 +40,8 @@ from twisted.web.client import (
     ResponseNeverReceived,
 )
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
 
 from zeromsg import __version__
 from zeromsg.errors import ZeromsgError
@@ -93,11 +100,18 @@ class CallRefused(ZeromsgError):
 
 @attrs.frozen
 class NodeUrl:
-    """Where a node serves pages and WebSockets. host: an IPv6 address has no brackets."""
+    """Where a node serves pages and WebSockets.
+
+    host: an IPv6 address has no brackets. certificate: the one, as DER, that a secure
+    node must show, whoever signed it and for whatever name; None asks the system's
+    authorities. socket: the path of a unix socket that is connected to instead.
+    """
 
     secure: bool
     host: str
     port: int
+    certificate: bytes | None = None
+    socket: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "NodeUrl":
@@ -118,6 +132,11 @@ class NodeUrl:
         return f"{host}:{self.port}"
 
     def __str__(self) -> str:
+        return f"unix:{self.socket}" if self.socket else self.base
+
+    @property
+    def base(self) -> str:
+        """What the paths of its pages stand behind."""
         return f"http{'s' if self.secure else ''}://{self.authority}"
 
     @property
@@ -125,16 +144,64 @@ class NodeUrl:
         return f"ws{'s' if self.secure else ''}://{self.authority}/Websocket"
 
     def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
+        if self.socket:
+            return UNIXClientEndpoint(reactor, self.socket, timeout=CONNECT_SECONDS)
         plain = HostnameEndpoint(reactor, self.host, self.port, timeout=CONNECT_SECONDS)
         if not self.secure:
             return plain
+        if self.certificate is not None:
+            return wrapClientTLS(_Pinned(self.certificate), plain)
         return wrapClientTLS(optionsForClientTLS(self.host), plain)
+
+    def untrusted(self) -> NodeUnreachable:
+        return NodeUnreachable(
+            f"the certificate of the node at {self} is not trusted: name the node's own "
+            "configuration (--config), whose certificate is taken as it is, or give the node "
+            "one that this machine trusts."
+        )
 
     def away(self, why: str) -> NodeUnreachable:
         return NodeUnreachable(
             f"no node answers at {self}: {why}. Start one with `zeromsg run`, "
             "or give the address of one that runs."
         )
+
+
+Node = str | NodeUrl
+"""A node by its URL; a `NodeUrl` can say more of it."""
+
+
+def _url(node: Node) -> NodeUrl:
+    """Raises ValueError."""
+    return NodeUrl.parse(node) if isinstance(node, str) else node
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Pinned:
+    """TLS to who has the key of one certificate; its names, dates and signers say nothing."""
+
+    def __init__(self, certificate: bytes) -> None:
+        def verify(connection: Any, shown: X509, error: int, depth: int, ok: int) -> bool:
+            # Of further certificates nothing is asked: they vouch for what is known.
+            return depth > 0 or shown.to_cryptography().public_bytes(Encoding.DER) == certificate
+
+        self._context = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2).getContext()
+        self._context.set_verify(VERIFY_PEER, verify)
+
+    def clientConnectionForTLS(self, protocol: Any) -> Connection:
+        return Connection(self._context, None)
+
+
+@implementer(IAgentEndpointFactory)
+@attrs.frozen
+class _To:
+    """Takes an Agent to one node, whatever page it asks for."""
+
+    _reactor: Any
+    _url: NodeUrl
+
+    def endpointForURI(self, uri: object) -> IStreamClientEndpoint:
+        return self._url.endpoint(self._reactor)
 
 
 class Client:
@@ -331,20 +398,20 @@ class _Factory(WebSocketClientFactory):
 
 async def connect(
     reactor: Any,
-    node: str,
+    node: Node,
     site: str,
     on_event: OnEvent | None = None,
     key: str | None = None,
 ) -> Client:
     """Connect to a node in the name of a site that it holds.
 
-    node: its URL. on_event: see `Client`; given here it misses nothing, as a
+    node: where it is. on_event: see `Client`; given here it misses nothing, as a
     node may have kept messages for its next client. key: one of this site that
     is known already, such as another user's; by default its page is asked.
     Raises NodeUnreachable, CallRefused when the node does not hold the site or
     does not let us in, and ValueError when `node` is no URL.
     """
-    url = NodeUrl.parse(node)
+    url = _url(node)
     if key is None:
         key = await _wrapper_key(reactor, url, site)
     client = Client(site, url, on_event)
@@ -382,13 +449,13 @@ async def _wrapper_key(reactor: Any, url: NodeUrl, site: str) -> str:
     return found[1]
 
 
-async def node_status(reactor: Any, node: str, token: str) -> dict[str, Any]:
+async def node_status(reactor: Any, node: Node, token: str) -> dict[str, Any]:
     """What a zeromsg node tells its operator.
 
     token: the content of `status.token` in the node's data directory.
     Raises as `connect` does.
     """
-    url = NodeUrl.parse(node)
+    url = _url(node)
     headers = {"Authorization": f"Bearer {token}"}
     code, body = await _get(reactor, url, "/ZeroMsg-Internal/status", headers)
     if code == 401:
@@ -403,14 +470,14 @@ async def node_status(reactor: Any, node: str, token: str) -> dict[str, Any]:
 
 
 async def operate(
-    reactor: Any, node: str, token: str, cmd: str, params: Mapping[str, Any]
+    reactor: Any, node: Node, token: str, cmd: str, params: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Run a command of the node's operator: see `zeromsg.service.operator`.
 
     token: the content of `status.token` in the node's data directory.
     Raises as `connect` does, and CallRefused when the node refuses.
     """
-    url = NodeUrl.parse(node)
+    url = _url(node)
     body = dump_compact({"cmd": cmd, "params": dict(params)}).encode()
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     code, answer = await _request(reactor, "POST", url, OPERATOR_PATH, headers, body)
@@ -440,11 +507,11 @@ async def _request(
 ) -> tuple[int, bytes]:
     """Status code and body of an answer. Raises NodeUnreachable."""
     sent = {"User-Agent": f"zeromsg/{__version__}", **headers}
-    agent = Agent(reactor, connectTimeout=CONNECT_SECONDS)
+    agent = Agent.usingEndpointFactory(reactor, _To(reactor, url))
     try:
         waiting = agent.request(
             method.encode("ascii"),
-            f"{url}{path}".encode("ascii"),
+            f"{url.base}{path}".encode("ascii"),
             Headers({name: [value] for name, value in sent.items()}),
             FileBodyProducer(BytesIO(body)) if body else None,
         )
@@ -453,6 +520,8 @@ async def _request(
         reading = _Body(response)
         answer = await reading.done.addTimeout(CONNECT_SECONDS, reactor)
     except _AWAY as problem:
+        if _is_distrust(problem):
+            raise url.untrusted() from None
         raise url.away(_reason(problem)) from None
     return response.code, answer
 
@@ -479,6 +548,14 @@ class _Body(Protocol):
         # Cut short, or without a length: what is missing, the reader notices.
         if not self.done.called:
             self.done.callback(bytes(self._data))
+
+
+def _is_distrust(problem: BaseException) -> bool:
+    """Whether a connection ended at the certificate."""
+    reasons = getattr(problem, "reasons", None) or ()
+    return isinstance(problem, TlsError | VerificationError) or any(
+        _is_distrust(reason.value) for reason in reasons
+    )
 
 
 def _reason(problem: BaseException) -> str:

@@ -53,6 +53,13 @@ class ConfigError(ZeromsgError):
     """A configuration that cannot be used: says where, what and what was expected."""
 
 
+class CannotStore(ConfigError):
+    """A file of the node cannot be read or written, whatever the configuration says.
+
+    A start fails with it. With the database a running node waits and tries again.
+    """
+
+
 class BadKey(ZeromsgError):
     """Text that is no private key, public key or seed."""
 

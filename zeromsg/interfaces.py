@@ -374,7 +374,7 @@ class IStore(Protocol):
     def queue_put(
         self, site: str, hash: str, event: str, wall: float, shown: Iterable[str] = ()
     ) -> int:
-        """Keep a message; it is on disk when this returns. shown: users that have it already."""
+        """Keep a message, on disk unless that is full. shown: users that have it already."""
 
     def queue_load(self, site: str) -> Sequence[tuple[int, str, str, float, frozenset[str]]]: ...
 

@@ -7,6 +7,7 @@ import urllib.request
 import pytest
 
 from zeromsg.net.tls import load_certificate
+from zeromsg.store.private_file import write_private
 from zeromsg.testing.processes import wait_for
 
 pytestmark = pytest.mark.browser
@@ -197,7 +198,7 @@ def test_a_password_is_asked_for(tab, new_node, site):
 
 def test_everything_works_over_tls(tab, new_node, site, tmp_path):
     pem = tmp_path / "ui.pem"
-    load_certificate(pem, datetime.datetime.now(datetime.UTC))
+    load_certificate(pem, datetime.datetime.now(datetime.UTC), write_private)
     node = new_node(sites={site.address: site.folder})
     endpoint = f"ssl:0:privateKey={pem}:certKey={pem}:interface={node.host}"
     node.settings["ui.endpoint"] = endpoint

@@ -111,7 +111,13 @@ def test_a_bad_override_is_told():
 
 def test_a_node_without_a_fixed_port_has_to_be_named(tmp_path: Path):
     config = tmp_path / "zeromsg.toml"
-    config.write_text('[ui]\nendpoint = "unix:/run/zeromsg.sock"\n')
+    config.write_text('[ui]\nendpoint = "systemd:domain=INET:index=0"\n')
     result = zeromsg("broadcast", SITE, "hi", "--config", str(config))
     assert result.exit_code == 2
     assert "say --node URL" in result.stderr
+
+
+def test_only_who_can_be_banned_is_banned():
+    result = zeromsg("bans", "add", "nonsense!!")
+    assert result.exit_code == 2
+    assert "no IP address, no onion" in result.stderr

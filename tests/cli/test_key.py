@@ -78,3 +78,13 @@ def test_what_the_options_make_of_a_call():
 def test_options_that_need_a_recipient(change):
     with pytest.raises(click.UsageError, match="need --encrypt-to or --key"):
         sealing(**change).parameter()
+
+
+@pytest.mark.parametrize("words", [["key", "new", "club"], ["user", "new", "bob"], ["site", "new"]])
+def test_a_data_directory_that_cannot_be_written_is_a_failure_and_no_misuse(tmp_path, words):
+    (tmp_path / "file").write_text("")
+    folder = [str(tmp_path / "site")] if words[0] == "site" else []
+    data_dir = ["--data-dir", str(tmp_path / "file" / "data")]
+    result = CliRunner().invoke(main, [*words, *folder, *data_dir])
+    assert result.exit_code == 1
+    assert "Not a directory" in result.output or "cannot" in result.output

@@ -1,17 +1,22 @@
 """What reaches the terminal and the log."""
 
+import datetime
 import io
 import json
 
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificate
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from zeromsg.cli.logs import JsonLines, json_line
-from zeromsg.cli.options import endpoint_url, json_or_text
+from zeromsg.cli.options import endpoint_url, json_or_text, node_url
 from zeromsg.cli.output import printable, sender, shown, table
 from zeromsg.errors import ConfigError
+from zeromsg.net.tls import make_certificate
+from zeromsg.service.config import Settings, UiSettings
 
 
 @pytest.mark.parametrize(
@@ -76,17 +81,45 @@ def test_what_is_no_json_is_text(text, value):
         ("tcp:80:backlog=5:interface=0.0.0.0", "http://127.0.0.1:80"),
         ("tcp6:43110", "http://[::1]:43110"),
         (r"tcp6:43110:interface=\:\:1", "http://[::1]:43110"),
+        ("unix:/run/zeromsg.sock:mode=600", "unix:/run/zeromsg.sock"),
         (r"tcp:43110:interface=2001\:db8\:\:7", "http://[2001:db8::7]:43110"),
     ],
 )
 def test_a_listening_endpoint_as_url(endpoint, url):
-    assert endpoint_url(endpoint) == url
+    assert str(endpoint_url(endpoint)) == url
 
 
-@pytest.mark.parametrize("endpoint", ["unix:/run/x", "tcp:0", "systemd:domain=INET:index=0"])
+@pytest.mark.parametrize("endpoint", ["tcp:0", "systemd:domain=INET:index=0"])
 def test_endpoints_without_url(endpoint):
     with pytest.raises(ConfigError, match="say --node URL"):
         endpoint_url(endpoint)
+
+
+def secure_settings(tmp_path, **more):
+    pem = make_certificate(datetime.datetime.now(datetime.UTC))
+    (tmp_path / "cert.pem").write_bytes(pem)
+    endpoint = f"ssl:43110:privateKey=/none:certKey={tmp_path}/cert.pem"
+    return Settings(ui=UiSettings(endpoint=endpoint)), pem
+
+
+def test_a_secure_endpoint_is_trusted_by_its_own_certificate(tmp_path):
+    settings, pem = secure_settings(tmp_path)
+    url = node_url(None, settings)
+    assert str(url) == "https://127.0.0.1:43110"
+    assert url.certificate == load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+    # Saying where it is makes no difference; another node is another matter.
+    assert node_url("https://localhost:43110", settings) == url
+    assert node_url("https://127.0.0.1:43110", settings) == url
+    assert node_url("https://127.0.0.1:43111", settings).certificate is None
+    assert node_url("https://node.example:43110", settings).certificate is None
+
+
+def test_a_certificate_that_cannot_be_read_is_named(tmp_path):
+    settings, _ = secure_settings(tmp_path)
+    (tmp_path / "cert.pem").write_text("half")
+    with pytest.raises(ConfigError, match=r"cert.pem, the certificate of ui.endpoint"):
+        node_url(None, settings)
+    assert node_url("https://127.0.0.1:43110", settings).certificate is None
 
 
 def logged(severity: LogLevel, format: str, /, **fields: object) -> dict:

@@ -1,6 +1,7 @@
 """The command line as people use it: real processes, sockets and signals."""
 
 import contextlib
+import datetime
 import json
 import os
 import re
@@ -15,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from zeromsg.net.tls import load_certificate
 from zeromsg.service.site_making import sign_site
+from zeromsg.store.private_file import write_private
 from zeromsg.testing.processes import wait_for
 
 pytestmark = pytest.mark.integration
@@ -416,7 +419,7 @@ def test_a_site_that_cannot_be_served_stops_the_start(new_node, site, tmp_path):
     empty.mkdir()
     node = new_node(sites={site.address: empty})
     node.launch()
-    assert node.wait() == 1
+    assert node.wait() == 2
     (line,) = node.log.splitlines()
     assert f"{empty} has no content.json" in line
 
@@ -502,3 +505,39 @@ def test_demo_takes_other_ports_where_its_own_are_taken():
         shown = zeromsg("demo", "--once", "--port", port)
     assert shown.returncode == 0
     assert f"Port {port} is taken, so node A gets another one." in shown.stdout
+
+
+# A node behind TLS, or at a unix socket
+
+
+@pytest.mark.parametrize("kind", ["ssl", "unix"])
+def test_commands_reach_a_node_by_its_own_configuration(new_node, site, tmp_path, kind):
+    pem, port = tmp_path / "ui.pem", free_port("127.0.0.1")
+    load_certificate(pem, datetime.datetime.now(datetime.UTC), write_private)
+    endpoint = {
+        "ssl": f"ssl:{port}:privateKey={pem}:certKey={pem}:interface=127.0.0.1",
+        "unix": f"unix:{tmp_path}/ui.sock",
+    }[kind]
+    settings = {"ui.endpoint": endpoint, "ui.password": "a long password"}
+    node = new_node(sites={site.address: site.folder}, settings=settings)
+    node.launch()
+    wait_for(lambda: "is up" in node.log, 20, "the node is up")
+    status = zeromsg("status", "--config", node.config)
+    assert status.returncode == 0, status.stderr
+    # Over a WebSocket: it is the site's only node, so nobody can be sent to.
+    sent = zeromsg("broadcast", site.address, '"x"', "--config", node.config)
+    assert "Not sent: no peer" in sent.stdout + sent.stderr
+    if kind == "ssl":
+        stranger = zeromsg(
+            "status", "--node", f"https://127.0.0.1:{port}", "--data-dir", node.data_dir
+        )
+        assert stranger.returncode == 1
+        assert "is not trusted" in stranger.stderr and "zeromsg run" not in stranger.stderr
+    assert "Traceback" not in node.log
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as taken:
+        taken.bind((host, 0))
+        port: int = taken.getsockname()[1]
+        return port

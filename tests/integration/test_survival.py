@@ -304,8 +304,7 @@ def test_port_in_use_is_said_clearly(
         setattr(node, which, port)
         node.launch()
         code = node.wait(20)
-    # twistd tells no reason by its exit code.
-    assert code == (1 if program == "zeromsg" else 0)
+    assert code == 1
     assert f"cannot listen on tcp:{port}:interface={node.host}" in node.log
     assert "Address already in use" in node.log
     assert "Traceback" not in node.log

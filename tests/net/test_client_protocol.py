@@ -8,6 +8,8 @@ import txaio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionLost
+from twisted.internet.protocol import Factory
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
 from zeromsg.net.client_protocol import (
     PACE_SECONDS,
@@ -414,6 +416,26 @@ def test_what_the_socket_takes_is_not_left_to_the_reactor(connect, calls, clock,
     link.push(event(3))
     clock.advance(0)
     assert len(wire.writes) == (1 if len(direct) == len(whole) else 2)
+
+
+def test_below_tls_nothing_is_written_past_it(connect, calls, clock):
+    client = connect()
+    below, protocol = Socket(1000), client.wire.protocol
+    encrypted = []
+    cover = ProtocolWrapper(WrappingFactory(Factory()), protocol)
+    cover.transport = below
+    cover.write = encrypted.append
+    protocol.transport = cover
+    (link,) = calls.opened
+    link.push(event(1))
+    clock.advance(0)
+    assert below.direct == [] and b"1" in b"".join(encrypted)
+    # The other way in which Twisted has it: the connection itself turns to TLS.
+    protocol.transport = below
+    below.TLS = True
+    link.push(event(2))
+    clock.advance(0)
+    assert below.direct == [] and len(below.writes) == 1
 
 
 def test_one_slow_client_does_not_hold_up_another(connect, calls):

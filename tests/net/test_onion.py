@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from zeromsg.crypto.onion import OnionKey
 from zeromsg.net.guard import Place
@@ -23,7 +24,9 @@ HERE, THERE = PeerAddress("127.0.0.1", 1), PeerAddress("127.0.0.1", 9051)
 class Stage:
     """A Tor of ours and the fake one, on a clock."""
 
-    def __init__(self, fake: FakeTor, password: str = "", keys: Any = None) -> None:
+    def __init__(
+        self, fake: FakeTor, password: str = "", keys: Any = None, launched: Any = None
+    ) -> None:
         self.clock = Clock()
         self.fake = fake
         self.there = True
@@ -41,6 +44,7 @@ class Stage:
             ready=lambda places: self.places.append(list(places)),
             changed=self._changed,
             keys_to_others=keys or {},
+            launched=launched,
         )
 
     def _listener(self) -> Any:
@@ -252,4 +256,19 @@ def test_a_withdrawn_onion_is_taken_down_and_not_put_up_again() -> None:
     stage.fake.drop_controls()
     stage.run(10)
     assert set(stage.fake.served) == {OTHER.onion}
+    stage.tor.stop()
+
+
+def test_of_a_tor_that_this_node_starts_the_process_says_what_is_wrong() -> None:
+    stage = Stage(FakeTor(), launched=lambda: "it is not ready yet")
+    stage.there = False
+    with capturedLogs() as logged:
+        stage.tor.start()
+        stage.run(5)
+    assert stage.tor.problem == "it is not ready yet"
+    # Nobody has to set a ControlPort there, and the process logs what became of it.
+    assert logged == []
+    stage.there = True
+    stage.run(RECONNECT_MOST)
+    assert stage.tor.connected
     stage.tor.stop()

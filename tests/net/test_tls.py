@@ -6,6 +6,7 @@ import stat
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
@@ -14,7 +15,9 @@ from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from zeromsg.net.tls import FIRST_BYTE, load_certificate, tls_options
+from zeromsg.errors import CannotStore
+from zeromsg.net.tls import FIRST_BYTE, load_certificate, make_certificate, tls_options
+from zeromsg.store.private_file import write_private
 
 NOW = datetime.datetime(2026, 5, 1, tzinfo=datetime.UTC)
 
@@ -30,12 +33,44 @@ def test_a_certificate_is_made_once_and_kept_private(tmp_path):
     path = tmp_path / "peer-tls.pem"
     old = os.umask(0)
     try:
-        made = load_certificate(path, NOW)
+        made = load_certificate(path, NOW, write_private)
     finally:
         os.umask(old)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_bytes() == made
-    assert load_certificate(path, NOW + datetime.timedelta(days=400)) == made
+    assert load_certificate(path, NOW + datetime.timedelta(days=400), write_private) == made
+
+
+@pytest.mark.parametrize("part", ["nothing", "half", "key only", "text", "sealed key"])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path, part):
+    path, pem = tmp_path / "peer-tls.pem", make_certificate(NOW)
+    end = pem.index(b"-----BEGIN CERT")
+    sealed = serialization.load_pem_private_key(pem, None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"x"),
+    )
+    path.write_bytes(
+        {
+            "nothing": b"",
+            "half": pem[: len(pem) // 2],
+            "key only": pem[:end],
+            "text": b"certainly no certificate",
+            "sealed key": sealed + pem[end:],
+        }[part]
+    )
+    with pytest.raises(CannotStore, match=r"peer-tls.pem: expected .* move it away"):
+        load_certificate(path, NOW, write_private)
+
+
+def test_a_key_that_is_not_the_certificates_is_named_too(tmp_path):
+    first, second = make_certificate(NOW), make_certificate(NOW)
+    mixed = first[: first.index(b"-----BEGIN CERT")] + second[second.index(b"-----BEGIN CERT") :]
+    (tmp_path / "pem").write_bytes(mixed)
+    with pytest.raises(CannotStore, match="pem: expected a private key and its certificate"):
+        load_certificate(tmp_path / "pem", NOW, write_private)
+    with pytest.raises(CannotStore, match="cannot use"):
+        load_certificate(tmp_path / "pem" / "below", NOW, write_private)
 
 
 def test_what_the_certificate_says(pem):
@@ -54,7 +89,7 @@ def test_a_nodes_name_stands_nowhere_in_it(pem):
 
 
 def test_every_node_has_its_own_key(pem, tmp_path):
-    other = load_certificate(tmp_path / "other.pem", NOW)
+    other = load_certificate(tmp_path / "other.pem", NOW, write_private)
     assert certificate_of(other).public_key() != certificate_of(pem).public_key()
     assert certificate_of(other).serial_number != certificate_of(pem).serial_number
 
@@ -226,7 +261,7 @@ def test_the_suites_of_zeronet_nodes(pem, cipher):
 def test_a_client_of_ours_and_any_server(pem, tmp_path):
     """Nobody's certificate is verified: encryption hides from onlookers, no more."""
     path = tmp_path / "other.pem"
-    load_certificate(path, NOW)
+    load_certificate(path, NOW, write_private)
     foreign = SSL.Context(SSL.TLS_METHOD)
     foreign.use_privatekey_file(str(path))
     foreign.use_certificate_file(str(path))

@@ -57,6 +57,25 @@ def test_messages_that_are_not_immediate_do_not_wait(network):
     assert net.client(1, site).messages == []
 
 
+def test_immediate_messages_outlast_a_disk_that_is_full_for_a_while(network):
+    net, site, sender = pair(network)
+    database = net.nodes[1].database
+    (pages,) = database._connection.execute("PRAGMA page_count").fetchone()
+    database._connection.execute(f"PRAGMA max_page_count = {pages}")
+    texts = [f"{number}{'x' * 9000}" for number in range(5)]
+    send_all(net, sender, texts, immediate=True)
+    # The link that brought them lives, and the operator sees what is wrong.
+    assert len(net.nodes[1].node.pool.links) == 1
+    storage = net.nodes[1].node.status()["storage"]
+    assert "disk is full" in storage["problem"] and storage["waiting"] >= 5
+    database._connection.execute("PRAGMA max_page_count = 1000000")
+    net.advance(2)
+    assert net.nodes[1].node.status()["storage"] == {"problem": "", "waiting": 0}
+    assert len(database.queue_load(site)) == 5
+    assert net.client(1, site).messages == texts
+    assert database.queue_load(site) == []
+
+
 def test_questions_wait_too_and_can_be_answered_later(network):
     net, site, sender = pair(network)
     answers = []

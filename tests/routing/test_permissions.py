@@ -1,12 +1,14 @@
 """What sites may do beyond their bounds: who grants it, and what follows."""
 
 import pytest
+from twisted.logger import capturedLogs
 
 from zeromsg.crypto.cert import Certificate
 from zeromsg.errors import ClientError
 from zeromsg.policy.site_content import content_bytes, parse_content, sign_content
 from zeromsg.routing import permissions as permissions_module
 from zeromsg.routing.permissions import check_form
+from zeromsg.service.operator import operate
 from zeromsg.testing import Network
 
 ABSENT = "1" + "e" * 30
@@ -421,3 +423,23 @@ def test_paths_of_other_sites(net):
             locate(net.main, path)
     # What has not the form is a path of the site's own, where it is not found.
     assert locate(net.main, "merged-Chat/x/a") == (net.main, "merged-Chat/x/a")
+
+
+def test_a_site_hears_of_a_full_disk_and_not_where_it_is(net):
+    node = net.nodes[0]
+    node.database._path = "/home/bob/zeromsg.sqlite3"
+    (pages,) = node.database._connection.execute("PRAGMA page_count").fetchone()
+    node.database._connection.execute(f"PRAGMA max_page_count = {pages}")
+    page = net.client(0, net.main)
+    with capturedLogs() as logged:
+        answer = page.ask("userSetSettings", {"settings": {"x": "y" * 60_000}})
+    assert answer == {"error": "internal: this node cannot write to its disk"}
+    (entry,) = [each for each in logged if each["log_level"].name == "warn"]
+    assert "/home/bob/" in entry["problem"] and "log_failure" not in entry
+    # The operator, who may know where it is, is told.
+    with pytest.raises(ClientError, match=r"internal: /home/bob/.*disk is full"):
+        for number in range(100):
+            operate(
+                node.node, "site_join", {"address": f"1{'e' * 28}{number:02}".replace("0", "z")}
+            )
+    node.database._connection.execute("PRAGMA max_page_count = 1000000")

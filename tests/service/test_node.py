@@ -10,9 +10,11 @@ from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
 
 from zeromsg import __version__
-from zeromsg.errors import ConfigError
+from zeromsg.errors import CannotStore, ConfigError
+from zeromsg.policy.seen import Met
 from zeromsg.service.config import PeerSettings, Settings, SiteSettings, UiSettings
 from zeromsg.service.node import Edges, Node
+from zeromsg.service.peer_report import report
 from zeromsg.service.site_making import new_site, sign_site
 from zeromsg.store.database import Database
 from zeromsg.store.users import Users
@@ -114,6 +116,15 @@ def test_configured_peers_are_dialled(stand):
     assert stand.dialled == [peer]
     stand.run(10)
     assert stand.dialled.count(peer) > 2
+
+
+def test_a_configured_onion_is_shown_though_it_was_not_reached(stand):
+    own, _ = stand.site()
+    onion = PeerAddress("vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd.onion", 26552)
+    node = stand.node([own], peers=PeerSettings(connect=(onion,)))
+    (entry,) = report(node, [own.address], NOW)
+    assert (entry["peer"], entry["connected"]) == (str(onion), False)
+    assert list(entry["sources"]) == ["configured"]
 
 
 def test_a_stopped_node_leaves_no_timer(stand):
@@ -348,3 +359,44 @@ def test_what_a_node_says_of_itself(stand):
     assert (ours.fileserver_port, ours.port_opened) == (26552, None)
     assert ours.crypt_supported == ()
     assert ours.time == int(stand.wall())
+
+
+# A disk that is full
+
+
+@pytest.fixture
+def full(stand, monkeypatch):
+    """Whether the disk is full: true in `full[0]`."""
+    state = [False]
+    whole = Database._transaction
+
+    def transaction(self):
+        if state[0]:
+            raise CannotStore("the disk is full")
+        return whole(self)
+
+    monkeypatch.setattr(Database, "_transaction", transaction)
+    return state
+
+
+def test_a_disk_that_was_full_for_a_moment_ends_nothing(stand, full):
+    node = stand.node()
+    full[0] = True
+    for second in range(3):
+        node.seen.add(bytes([second]) * 32, Met.SIGNED, stand.wall())
+        stand.run(1)
+    assert node.status()["storage"]["problem"] == "the disk is full"
+    assert list(stand.database.seen_since(0)) == []
+    full[0] = False
+    node.seen.add(b"z" * 32, Met.SIGNED, stand.wall())
+    stand.run(2)
+    assert node.status()["storage"] == {"problem": "", "waiting": 0}
+    assert len(list(stand.database.seen_since(0))) == 4
+
+
+def test_a_node_that_stops_on_a_full_disk_does_stop(stand, full):
+    node = stand.node()
+    node.seen.add(b"z" * 32, Met.SIGNED, stand.wall())
+    full[0] = True
+    node.stop()
+    assert stand.clock.getDelayedCalls() == []

@@ -128,6 +128,46 @@ def test_seconds_that_are_none(ask, seconds):
     assert ask("bans") == {"bans": []}
 
 
+@pytest.mark.parametrize(
+    "identity",
+    [
+        "nonsense!!",
+        "192.0.2.7:26552",
+        "node.example",
+        "key:",
+        "key:nobody",
+        "192.0.2.0/24",
+        "a.onion",
+    ],
+)
+def test_what_is_nobodys_identity_cannot_be_banned(net, ask, identity):
+    assert refused(ask, "ban", identity=identity).startswith("invalid: identity: ")
+    assert ask("bans") == {"bans": []}
+    # What an older version took can still be taken back.
+    assert ask("pardon", identity=identity) == {"pardoned": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "identity"),
+    [
+        ("2001:DB8::0:7", "2001:db8::7"),
+        (f"{'B' * 56}.onion", None),
+        ("65fmn45keaxuul7n.onion", "65fmn45keaxuul7n.onion"),
+        ("key:1HeLLo4uzjaLetFx6NH3PMwFP3qbRbTf3D", "key:1HeLLo4uzjaLetFx6NH3PMwFP3qbRbTf3D"),
+        (
+            "VWW6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd.onion",
+            "vww6ybal4bd7szmgncyruucpgfkqahzddi37ktceo3ah7ngmcopnpyyd.onion",
+        ),
+    ],
+)
+def test_bans_are_kept_as_peers_are_known(net, ask, text, identity):
+    if identity is None:
+        refused(ask, "ban", identity=text)
+        return
+    assert ask("ban", identity=text) == {"banned": identity}
+    assert ask("pardon", identity=text) == {"pardoned": True}
+
+
 @pytest.mark.parametrize("identity", ["", "x" * 101, None, 5, ["x"], {}])
 @pytest.mark.parametrize("cmd", ["ban", "pardon"])
 def test_identities_that_are_none(ask, cmd, identity):

@@ -1,5 +1,8 @@
 """Settings that do not go with Tor: all named in one error, before any socket."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from zeromsg.errors import ConfigError
@@ -18,8 +21,6 @@ mode = "only"
 
 
 def settings(text: str) -> Settings:
-    from pathlib import Path
-
     return parse(text, "zeromsg.toml", Path("/etc"))
 
 
@@ -98,3 +99,14 @@ def test_what_does_not_go_with_the_other_modes() -> None:
 )
 def test_what_listens_for_this_machine_alone(endpoint: str, local: bool) -> None:
     assert is_local(endpoint) is local
+
+
+def test_the_examples_of_the_documentation_start_as_written() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "tor.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    modes = []
+    for example in examples:
+        checked = settings(example)
+        check_tor(checked)
+        modes.append(checked.tor.mode)
+    assert modes == ["on", "only"]

@@ -64,6 +64,7 @@ def test_an_idle_websocket_outlives_the_timeout_of_http(monkeypatch):
         clock.advance(HTTP_TIMEOUT)
     assert not transport.disconnecting and not transport.disconnected
     transport.protocol.dataReceived(frame(TEXT, b'{"cmd":"ping","id":1}'))
+    clock.advance(0)  # what one turn brings is written at its end
     assert b'"result":"pong"' in transport.value()
 
 

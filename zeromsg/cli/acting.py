@@ -9,7 +9,7 @@ import click
 
 from zeromsg.cli.options import data_dir_option, node_url
 from zeromsg.cli.status import read_token
-from zeromsg.client import operate
+from zeromsg.client import NodeUrl, operate
 from zeromsg.service.assembly import USERS_FILE
 from zeromsg.service.config import Settings
 from zeromsg.store.users import is_sealed
@@ -30,7 +30,7 @@ def as_options(command: _Command) -> _Command:
 
 
 async def key_for(
-    reactor: Any, url: str, settings: Settings, site: str, as_user: str | None
+    reactor: Any, url: NodeUrl, settings: Settings, site: str, as_user: str | None
 ) -> str | None:
     """The key of a user for a site; None for the default user, whose key its page shows.
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from zeromsg import __version__
-from zeromsg.errors import ConfigError, ZeromsgError
+from zeromsg.errors import CannotStore, ConfigError, ZeromsgError
 
 _MODULES = {
     "bans": "operating",
@@ -63,6 +63,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except CannotStore as problem:
+            raise Failed(str(problem)) from None
         except ConfigError as problem:
             raise Misused(str(problem)) from None
         except ZeromsgError as problem:

@@ -24,7 +24,7 @@ from zeromsg.cli.options import (
 from zeromsg.cli.output import emit, sender, shown
 from zeromsg.cli.sealing import give_keys, key_option, key_texts
 from zeromsg.cli.working import connected, hush, sleep, work
-from zeromsg.client import Client, NodeUnreachable
+from zeromsg.client import Client, NodeUnreachable, NodeUrl
 from zeromsg.errors import ZeromsgError
 from zeromsg.wire.names import PEER_IGNORE, PEER_INVALID, PEER_RECEIVE, PEER_REPLY, PEER_VALID, SELF
 
@@ -126,7 +126,9 @@ class Wanted:
 
 
 class _Listener:
-    def __init__(self, reactor: Any, url: str, site: str, key: str | None, wanted: Wanted) -> None:
+    def __init__(
+        self, reactor: Any, url: NodeUrl, site: str, key: str | None, wanted: Wanted
+    ) -> None:
         self._key = key
         self._reactor = reactor
         self._url = url

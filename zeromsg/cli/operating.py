@@ -11,6 +11,7 @@ from zeromsg.cli.output import emit, printable, table
 from zeromsg.cli.status import read_token
 from zeromsg.cli.working import hush, work
 from zeromsg.client import operate
+from zeromsg.routing.blame import spelled_identity
 
 
 def ask(
@@ -92,8 +93,15 @@ def list_bans(node: str | None, config: Path | None, data_dir: Path | None, as_j
     )
 
 
+def _identity(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        return spelled_identity(value)
+    except ValueError as problem:
+        raise click.BadParameter(f"{problem}.") from None
+
+
 @bans.command("add")
-@click.argument("identity")
+@click.argument("identity", callback=_identity)
 @click.option("--seconds", default=3600.0, show_default=True, help="For how long.")
 @click.option("--reason", default="by hand", show_default=True, help="Shown in the list.")
 @node_options

@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 import click
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificate
 
 from zeromsg.client import NodeUrl
 from zeromsg.errors import ConfigError
@@ -125,19 +128,48 @@ def settings_of(config_file: Path | None, data_dir: Path | None = None) -> Setti
     return settings if data_dir is None else attrs.evolve(settings, data_dir=data_dir.absolute())
 
 
-def node_url(node: str | None, settings: Settings) -> str:
+def node_url(node: str | None, settings: Settings) -> NodeUrl:
     """Where the node serves pages: as told, or where its settings say. Raises ConfigError."""
-    return node if node is not None else endpoint_url(settings.ui.endpoint)
+    if node is None:
+        return endpoint_url(settings.ui.endpoint)
+    told = NodeUrl.parse(node)
+    if told.secure:
+        # Whoever says where the configured node is means that node, and its certificate.
+        with suppress(ConfigError):
+            own = endpoint_url(settings.ui.endpoint)
+            if own.secure and own.port == told.port and told.host in (own.host, "localhost"):
+                return own
+    return told
 
 
-def endpoint_url(endpoint: str) -> str:
-    """The URL by which this machine reaches a listening endpoint. Raises ConfigError."""
+def endpoint_url(endpoint: str) -> NodeUrl:
+    """How this machine reaches a listening endpoint. Raises ConfigError.
+
+    Of a secure one, trust goes to the very certificate that it names.
+    """
     kind, *arguments = (part.replace("\\", "") for part in re.split(r"(?<!\\):", endpoint))
-    port = arguments[0] if arguments else ""
-    if kind not in ("tcp", "tcp4", "tcp6") or not port.isdigit() or int(port) == 0:
+    first = arguments[0] if arguments else ""
+    named = dict(argument.partition("=")[::2] for argument in arguments[1:])
+    if kind == "unix" and first:
+        path = first.removeprefix("address=")
+        return NodeUrl(False, "127.0.0.1", 80, socket=path)
+    if kind not in ("tcp", "tcp4", "tcp6", "ssl") or not first.isdigit() or int(first) == 0:
         raise ConfigError(f"ui.endpoint {endpoint!r} has no fixed TCP port: say --node URL")
-    host = "::" if kind == "tcp6" else ""
-    for argument in arguments[1:]:
-        name, _, value = argument.partition("=")
-        host = value if name == "interface" else host
-    return str(NodeUrl(False, _EVERYWHERE.get(host, host), int(port)))
+    listening = named.get("interface", "::" if kind == "tcp6" else "")
+    host = _EVERYWHERE.get(listening) or listening
+    if kind != "ssl":
+        return NodeUrl(False, host, int(first))
+    # As Twisted has it.
+    path = named.get("certKey") or named.get("privateKey") or "server.pem"
+    return NodeUrl(True, host, int(first), certificate=_certificate(Path(path)))
+
+
+def _certificate(path: Path) -> bytes:
+    """The first certificate of a PEM file, as DER. Raises ConfigError."""
+    try:
+        return load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.DER)
+    except OSError as problem:
+        reason = problem.strerror or "it cannot be read"
+    except ValueError:
+        reason = "it holds no certificate"
+    raise ConfigError(f"{path}, the certificate of ui.endpoint, cannot be used: {reason}")

@@ -12,8 +12,8 @@ from zeromsg.cli.acting import asked_passphrase
 from zeromsg.cli.options import config_option
 from zeromsg.cli.working import finish, work
 from zeromsg.log import set_level
-from zeromsg.service import config as configuration
 from zeromsg.service.assembly import NodeService
+from zeromsg.service.checking import load_to_run
 from zeromsg.service.config import Settings
 
 
@@ -30,7 +30,10 @@ from zeromsg.service.config import Settings
 @click.pass_context
 def run(ctx: click.Context, config: Path | None, overrides: tuple[str, ...]) -> None:
     """Run a node until Ctrl-C or SIGTERM."""
-    settings = configuration.load(config, overrides)
+    # Not above: nobody who only asks for --help should have a reactor installed.
+    from twisted.internet import reactor
+
+    settings = load_to_run(reactor, config, overrides)
     set_level(settings.log.level)
     logs.begin(settings.log, sys.stderr)
     passphrase = asked_passphrase(settings)

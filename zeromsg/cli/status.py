@@ -75,6 +75,7 @@ def _show(found: dict[str, Any]) -> None:
             if opened is not None and found["peer_port"]:
                 click.echo(f"peers can{'' if opened else 'not'} connect to it over {kind}")
         click.echo(f"{found['clients']} client(s), {len(found['links'])} peer(s)\n")
+        _show_storage(found.get("storage"))
         _show_tor(found["tor"])
         show_sites(found["sites"])
         _show_links(found["links"])
@@ -84,11 +85,18 @@ def _show(found: dict[str, Any]) -> None:
         raise NodeUnreachable("its status is of another version: use --json") from None
 
 
+def _show_storage(storage: dict[str, Any] | None) -> None:
+    if storage is not None and storage["problem"]:
+        click.echo(f"{printable(str(storage['problem']))}")
+        click.echo(f"{storage['waiting']} write(s) wait in memory until it can be written\n")
+
+
 def _show_tor(tor: dict[str, Any] | None) -> None:
     if tor is None:
         return
     problem = printable(str(tor["problem"]))
-    click.echo(f"Tor {printable(str(tor['version']))}: {problem or 'connected'}")
+    name = " ".join(("Tor", printable(str(tor["version"])))).strip()
+    click.echo(f"{name}: {problem or 'connected'}")
     if tor["refused"]:
         counts = ", ".join(f"{kind} {count}" for kind, count in tor["refused"].items())
         click.echo(f"refused, because it was not Tor: {counts}")
@@ -140,7 +148,8 @@ def _show_links(links: list[dict[str, Any]]) -> None:
             (
                 str(link["peer"]),
                 "out" if link["dialled"] else "in",
-                "yes" if link["encrypted"] else "no",
+                # Tor encrypts by itself, and there is no TLS within it.
+                "tor" if link.get("tor") else "yes" if link["encrypted"] else "no",
                 "zeromsg" if link["zeromsg"] else "other",
                 str(link["points"]),
             )

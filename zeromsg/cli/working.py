@@ -19,7 +19,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import provider
 
-from zeromsg.client import Client, NodeUnreachable, OnEvent, connect
+from zeromsg.client import Client, Node, NodeUnreachable, OnEvent, connect
 
 INTERRUPTED = 130
 """Exit code of a command that a signal ended before it was done, as shells have it."""
@@ -115,7 +115,7 @@ async def sleep(reactor: IReactorTime, seconds: float) -> None:
 
 @asynccontextmanager
 async def connected(
-    reactor: Any, node: str, site: str, on_event: OnEvent | None = None, key: str | None = None
+    reactor: Any, node: Node, site: str, on_event: OnEvent | None = None, key: str | None = None
 ) -> AsyncIterator[Client]:
     """A client that is closed in the end. key: see `client.connect`."""
     client = await connect(reactor, node, site, on_event, key)

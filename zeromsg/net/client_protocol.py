@@ -16,6 +16,7 @@ import attrs
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
 from zeromsg.interfaces import ICalls
@@ -259,8 +260,10 @@ class ClientProtocol(WebSocketServerProtocol):
 
 def _write(transport: Any, data: bytes) -> None:
     """Into the socket if nothing waits before it; the transport has the rest."""
-    # Of a Twisted TCP connection; TLS and other transports have no such thing.
-    if getattr(transport, "_tempDataBuffer", True) or transport.dataBuffer:
+    # Of a Twisted TCP connection. TLS shows the attributes of the connection below it:
+    # what is written there is neither encrypted nor anything that the client expects.
+    covered = isinstance(transport, ProtocolWrapper) or getattr(transport, "TLS", False)
+    if covered or getattr(transport, "_tempDataBuffer", True) or transport.dataBuffer:
         transport.write(data)
         return
     written = transport.writeSomeData(data) if transport.connected else 0

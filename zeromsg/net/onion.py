@@ -43,7 +43,14 @@ _GROUP = "; the user of this node may have to be in Tor's group (debian-tor)"
 
 
 class TorMissing(Unreachable):
-    """Tor cannot be used now; the text says why, and what to do."""
+    """Tor cannot be used now; the text says why, and what to do.
+
+    told: whether the log has it already, or need not have it.
+    """
+
+    def __init__(self, text: str, told: bool = False) -> None:
+        super().__init__(text)
+        self.told = told
 
 
 @attrs.frozen
@@ -117,7 +124,8 @@ class Tor:
 
     endpoint: of the control port. password: for it, or "" where a cookie or
     nothing is asked for. ready: called whenever a connection is made, with where
-    its SOCKS port is. keys_to_others: see `store.onion_keys`.
+    its SOCKS port is. keys_to_others: see `store.onion_keys`. launched: of a Tor
+    that this node starts, says why nothing listens there yet.
     """
 
     _log = Logger(observer=leveled)
@@ -132,6 +140,7 @@ class Tor:
         ready: Callable[[Sequence[Place]], None],
         changed: Callable[[], None],
         keys_to_others: Mapping[str, str],
+        launched: Callable[[], str] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._password = password
@@ -139,6 +148,7 @@ class Tor:
         self._ready = ready
         self._changed = changed
         self._keys_to_others = keys_to_others
+        self._launched = launched
         self._upkeep = Upkeep(rng)
         self._backoff = Backoff(rng)
         self._onions: dict[str, Onion] = {}
@@ -223,7 +233,7 @@ class Tor:
             try:
                 control = await self._connect()
             except TorMissing as missing:
-                self._lost(str(missing))
+                self._lost(str(missing), told=missing.told)
             else:
                 self._backoff.reset()
                 self.problem = ""
@@ -234,12 +244,13 @@ class Tor:
             if self._running:
                 await deferLater(self._clock, self._backoff.next())
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, told: bool = False) -> None:
         was, self.problem = self.problem, reason
         self._control = None
         self._upkeep.lost()
         if self._running and was != reason:
-            self._log.warn("no Tor: {problem}; trying again", problem=reason)
+            if not told:
+                self._log.warn("no Tor: {problem}; trying again", problem=reason)
             self._changed()
 
     async def _connect(self) -> _Control:
@@ -254,6 +265,8 @@ class Tor:
         try:
             await connecting
         except (ConnectError, DeferredTimeout, OSError) as problem:
+            if self._launched is not None:
+                raise TorMissing(self._launched(), told=True) from None
             raise TorMissing(_unconnected(problem)) from None
         self._control = control
         try:

@@ -5,6 +5,7 @@ in the same segment as the proxy's reply is handed on. Cancelling closes the
 connection to the proxy. Errors are `SocksFailed`, each code told apart.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -111,7 +112,7 @@ class SocksEndpoint:
     """A host behind a SOCKS proxy.
 
     proxy: where the proxy is. user: what keeps these streams apart from others.
-    seconds: what the whole may take.
+    seconds: what the whole may take. told: how it ended, None for well.
     The constructor raises ValueError for a host or name that SOCKS cannot carry.
     """
 
@@ -124,16 +125,29 @@ class SocksEndpoint:
         *,
         user: str = "",
         seconds: float = CONNECT_SECONDS,
+        told: Callable[[Problem | None], None] = lambda problem: None,
     ) -> None:
         SocksConversation(host, port, user)
         self._proxy = proxy
         self._target = (host, port, user)
         self._clock = clock
         self._seconds = seconds
+        self._told = told
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Fires with the protocol. Fails with SocksFailed, or CancelledError."""
-        return Deferred.fromCoroutine(self._connect(protocolFactory))
+        return Deferred.fromCoroutine(self._connect(protocolFactory)).addCallbacks(
+            self._connected, self._failed
+        )
+
+    def _connected(self, protocol: IProtocol) -> IProtocol:
+        self._told(None)
+        return protocol
+
+    def _failed(self, failure: Failure) -> Failure:
+        if isinstance(failure.value, SocksFailed):
+            self._told(failure.value.problem)
+        return failure
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         ready: Deferred[IProtocol] = Deferred()

@@ -5,15 +5,19 @@ ZeroNet nodes. Source: ZeroNet peer protocol, TLS.
 """
 
 import datetime
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+from OpenSSL.SSL import Error as TlsError
 from twisted.internet.ssl import CertificateOptions, TLSVersion
+
+from zeromsg.errors import CannotStore
 
 FIRST_BYTE = 0x16
 """A TLS connection begins with a handshake record, a plain one never does."""
@@ -44,19 +48,38 @@ def make_certificate(now: datetime.datetime) -> bytes:
     ) + certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def load_certificate(path: Path, now: datetime.datetime) -> bytes:
-    """The node's PEM, made and kept (readable by its owner only) on first use."""
-    if path.exists():
-        return path.read_bytes()
-    pem = make_certificate(now)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
+def load_certificate(
+    path: Path, now: datetime.datetime, write: Callable[[Path, str], None]
+) -> bytes:
+    """The node's PEM, made and kept (readable by its owner only) on first use.
+
+    write: puts a private file in place in one step (`store.private_file`).
+    Raises CannotStore for a file that cannot be used.
+    """
+    try:
+        if not path.exists():
+            pem = make_certificate(now)
+            write(path, pem.decode("ascii"))
+            return pem
+        pem = path.read_bytes()
+    except OSError as problem:
+        raise CannotStore(f"cannot use {path}: {problem.strerror}") from None
+    try:
+        tls_options(pem).getContext()
+    except (ValueError, TypeError, UnsupportedAlgorithm, TlsError):
+        raise CannotStore(
+            f"{path}: expected a private key and its certificate as PEM, and no passphrase:"
+            " move it away and start again, and the node makes a new one, which costs nothing"
+        ) from None
     return pem
 
 
 def tls_options(pem: bytes) -> CertificateOptions:
-    """Options for both sides of a connection; no certificate is verified."""
+    """Options for both sides of a connection; no certificate is verified.
+
+    Raises ValueError, TypeError, UnsupportedAlgorithm or OpenSSL's Error for what is no
+    key with a certificate.
+    """
     # OpenSSL takes these as they are; Twisted's types still ask for its older wrappers.
     key: Any = serialization.load_pem_private_key(pem, password=None)
     certificate: Any = x509.load_pem_x509_certificate(pem)

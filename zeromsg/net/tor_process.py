@@ -8,6 +8,8 @@ that happens (`__OwningControllerProcess`).
 
 import os
 import random
+import re
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +33,11 @@ STOP_SECONDS = 3.0
 SOCKET_LIMIT = 100
 """Longest path of a unix socket."""
 
-_OUTPUT_LIMIT = 2000
+_COMPLAINT = re.compile(r"\[(?:warn|err)\] (.+)")
+_COMPLAINTS = 5
+"""Of its warnings so many, the last ones, are shown when it ends."""
+
+_OUTPUT_LIMIT = 8000
 """Characters of its last words that are kept to explain an early end."""
 
 
@@ -48,18 +54,25 @@ class TorProcess:
     ) -> None:
         self._reactor = reactor
         self._folder = folder
-        self._binary = binary
+        self._binary = self._program = binary
         self._options = options
         self._backoff = Backoff(rng)
         self._process: Any = None
         self._ended: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._running = False
+        self.problem = ""
+        """Why it does not run, by its own words, or ""."""
         self.control = Place(path=str(folder / "control"))
         self.socks = Place(path=str(folder / "socks"))
 
     def start(self) -> None:
         """Raises ConfigError."""
+        program = shutil.which(self._binary)
+        if program is None:
+            raise ConfigError(missing_binary(self._binary))
+        # It starts in its own folder, to which a relative path would lead then.
+        self._program = str(Path(program).absolute())
         if len(self.control.path.encode()) > SOCKET_LIMIT:
             raise ConfigError(f"{self._folder}: too long a path for the unix sockets of Tor")
         try:
@@ -89,10 +102,10 @@ class TorProcess:
     def _spawn(self) -> None:
         self._timer = None
         torrc, defaults = str(self._folder / "torrc"), str(self._folder / "defaults")
-        words = [self._binary, "-f", torrc, "--defaults-torrc", defaults]
+        words = [self._program, "-f", torrc, "--defaults-torrc", defaults]
         self._ended = Deferred()
         self._process = self._reactor.spawnProcess(
-            _Output(self), self._binary, words, env=dict(os.environ), path=str(self._folder)
+            _Output(self), self._program, words, env=dict(os.environ), path=str(self._folder)
         )
 
     def ended(self, status: int | None, output: str) -> None:
@@ -102,12 +115,18 @@ class TorProcess:
             self._ended.callback(None)
             self._ended = None
         if self._running:
-            last = output.strip().splitlines()[-1:] or ["it said nothing; is it installed?"]
-            self._log.warn("Tor ended ({status}): {last}", status=status, last=last[0][:300])
+            said = _COMPLAINT.findall(output)[-_COMPLAINTS:] or output.strip().splitlines()[-1:]
+            words = " | ".join(line.strip()[:300] for line in said) or "it said nothing"
+            problem = f"the Tor that this node starts ended ({status}): {words}"
+            # It is started again and again, and may say the same each time.
+            log = self._log.debug if problem == self.problem else self._log.warn
+            log("{problem}", problem=problem)
+            self.problem = problem
             self._timer = self._reactor.callLater(self._backoff.next(), self._spawn)
 
     def works(self) -> None:
         """It was reached: the next pause is a short one again."""
+        self.problem = ""
         self._backoff.reset()
 
     def stop(self) -> Deferred[None]:
@@ -127,6 +146,10 @@ class TorProcess:
         if self._process is not None:
             with suppress(ProcessExitedAlready):
                 self._process.signalProcess(name)
+
+
+def missing_binary(binary: str) -> str:
+    return f'tor.binary = "{binary}": there is no such program: install Tor, or name it here'
 
 
 class _Output(ProcessProtocol):

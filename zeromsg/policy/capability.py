@@ -53,7 +53,7 @@ class Capabilities:
     def __init__(self, limit: int = NODES_LIMIT) -> None:
         self._limit = limit
         self._known: OrderedDict[PeerAddress, Known] = OrderedDict()
-        self._changed: dict[PeerAddress, None] = {}
+        self._changed: OrderedDict[PeerAddress, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._known)
@@ -69,6 +69,8 @@ class Capabilities:
         if len(self._known) > self._limit:
             forgotten, _ = self._known.popitem(last=False)
             self._changed[forgotten] = None
+        if len(self._changed) > 2 * NODES_LIMIT:
+            self._changed.popitem(last=False)  # nothing is written at present
 
     def of(self, node: PeerAddress, now: float) -> Known | None:
         """What is known of a node and still holds."""
@@ -88,6 +90,6 @@ class Capabilities:
 
     def take_changes(self) -> tuple[list[tuple[PeerAddress, Known]], list[PeerAddress]]:
         """What to write down, and what to strike out, since this was called last."""
-        changed, self._changed = self._changed, {}
+        changed, self._changed = self._changed, OrderedDict()
         kept = [(node, self._known[node]) for node in changed if node in self._known]
         return kept, [node for node in changed if node not in self._known]

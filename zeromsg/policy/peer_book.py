@@ -11,7 +11,7 @@ to write, `restore` reads it).
 """
 
 import random
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -38,6 +38,9 @@ TELLER_SHARE = 64
 
 HOST_SHARE = 4
 """Ports of one public host."""
+
+CHANGES_LIMIT = 2 * BOOK_LIMIT
+"""Changes that wait to be written; the oldest fall off."""
 
 RETRY_FIRST = 5.0
 RETRY_MOST = 3600.0
@@ -137,7 +140,7 @@ class PeerBook:
         self._tellers: Counter[tuple[str, str]] = Counter()
         self._hosts: Counter[tuple[str, str]] = Counter()
         self._size = 0
-        self._changed: dict[Key, None] = {}
+        self._changed: OrderedDict[Key, None] = OrderedDict()
 
     def __len__(self) -> int:
         return self._size
@@ -351,7 +354,7 @@ class PeerBook:
 
     def take_changes(self) -> tuple[list[Peer], list[Key]]:
         """What to write down, and what to strike out, since this was called last."""
-        changed, self._changed = self._changed, {}
+        changed, self._changed = self._changed, OrderedDict()
         kept, gone = [], []
         for site, address in changed:
             peer = self.get(site, address)
@@ -387,6 +390,8 @@ class PeerBook:
 
     def _mark(self, peer: Peer) -> None:
         self._changed[peer.site, peer.address] = None
+        if len(self._changed) > CHANGES_LIMIT:
+            self._changed.popitem(last=False)
 
 
 def _add_to(counter: Counter[tuple[str, str]], key: tuple[str, str], change: int) -> None:

@@ -14,6 +14,9 @@ CAPACITY = 1_000_000
 LIFETIME = 24 * 3600.0
 _BUCKET_SECONDS = 60.0
 
+NEW_LIMIT = 200_000
+"""Most that wait to be taken by whoever keeps them on disk; the oldest fall off."""
+
 
 class Met(IntEnum):
     """What became of a hash. The numbers are stored on disk."""
@@ -33,7 +36,7 @@ class Seen:
         self._met: dict[bytes, Met] = {}
         # Digests by the minute in which they came, so that age costs no time for each.
         self._buckets: deque[tuple[float, deque[bytes]]] = deque()
-        self._new: list[tuple[bytes, int, float]] = []
+        self._new: deque[tuple[bytes, int, float]] = deque(maxlen=NEW_LIMIT)
         self.get = self._met.get
 
     def __len__(self) -> int:
@@ -74,5 +77,6 @@ class Seen:
 
     def take_new(self) -> list[tuple[bytes, int, float]]:
         """What was added since the last call, for whoever keeps it on disk."""
-        new, self._new = self._new, []
+        new = list(self._new)
+        self._new.clear()
         return new

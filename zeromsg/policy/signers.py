@@ -10,7 +10,7 @@ and whoever asks is told of both. Bounded for each site: addresses without a
 user ID are forgotten first, those unheard of longest before the others.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 
 import attrs
@@ -22,6 +22,10 @@ SIGNERS_LIMIT = 5000
 
 ADDRESSES_LIMIT = 8
 """Addresses remembered of one user ID; the first ones stay."""
+
+CHANGES_LIMIT = 100_000
+"""Most changes of a kind that wait to be taken; the oldest fall off. Then the directory
+on disk has a little more, or less, than the one in memory."""
 
 NOTED_SECONDS = 3600.0
 """How exactly it is known when an address was heard last."""
@@ -56,9 +60,9 @@ class Changes:
     """
 
     signers: dict[tuple[str, str], Signer] = attrs.field(factory=dict)
-    named: list[Named] = attrs.field(factory=list)
-    forgotten: dict[tuple[str, str], None] = attrs.field(factory=dict)
-    unnamed: list[Named] = attrs.field(factory=list)
+    named: deque[Named] = attrs.field(factory=lambda: deque(maxlen=CHANGES_LIMIT))
+    forgotten: OrderedDict[tuple[str, str], None] = attrs.field(factory=OrderedDict)
+    unnamed: deque[Named] = attrs.field(factory=lambda: deque(maxlen=CHANGES_LIMIT))
 
     def __bool__(self) -> bool:
         return bool(self.signers or self.named or self.forgotten or self.unnamed)
@@ -130,6 +134,8 @@ class Signers:
         address, _ = (known.plain or known.certified).popitem(last=False)
         self._changes.signers.pop((site, address), None)
         self._changes.forgotten[(site, address)] = None
+        if len(self._changes.forgotten) > CHANGES_LIMIT:
+            self._changes.forgotten.popitem(last=False)
         if named:
             self._unname(known, list(known.users), address)
 

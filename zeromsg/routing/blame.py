@@ -18,6 +18,7 @@ import attrs
 from zeromsg.errors import TheirMistake, Unreachable
 from zeromsg.interfaces import IPeerLink, Wall
 from zeromsg.policy.ballot import Verdict
+from zeromsg.policy.faces import is_pseudonym
 from zeromsg.policy.hearing import Hearing
 from zeromsg.policy.judges import Judges
 from zeromsg.policy.recorder import Recorder
@@ -25,6 +26,7 @@ from zeromsg.policy.scoring import BAN_POINTS, Scoring
 from zeromsg.policy.site_state import Recent
 from zeromsg.wire.names import PEER_VERDICT
 from zeromsg.wire.peer_messages import text
+from zeromsg.wire.values import PeerAddress, is_site_address
 
 INVALID_POINTS = 10
 """What `peerInvalid` of our own clients costs."""
@@ -33,9 +35,31 @@ PASSED_LIMIT = 10_000
 """Messages passed on whose verdicts by neighbours are still listened to."""
 
 
+_KEY = "key:"
+
+
 def key_identity(address: str) -> str:
     """Under which name a signer's points are kept."""
-    return f"key:{address}"
+    return f"{_KEY}{address}"
+
+
+def spelled_identity(text: str) -> str:
+    """What somebody wrote for a host, an onion or a signer, as points and bans have it.
+
+    Raises ValueError with a sentence for what could never be banned.
+    """
+    if text.startswith(_KEY) and is_site_address(text.removeprefix(_KEY)):
+        return text
+    try:
+        # Any port will do: none belongs to an identity.
+        if is_pseudonym(text):
+            return PeerAddress(text, 0).host
+        return PeerAddress.parse(f"[{text}]:1" if ":" in text else f"{text}:1").host
+    except ValueError:
+        raise ValueError(
+            f"{text[:100]!r} is no IP address, no onion (without a port), "
+            "and no key: with the address that signs"
+        ) from None
 
 
 @attrs.define(eq=False)

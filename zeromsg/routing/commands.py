@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from zeromsg.errors import ClientError
+from zeromsg.errors import CannotStore, ClientError
 from zeromsg.interfaces import IClient, IUsers
 from zeromsg.log import leveled
 from zeromsg.routing.binding import Parameter, anything, bind, text
@@ -81,6 +81,8 @@ class Commands:
             result = self._run(self._context(client, call), call)
         except ClientError as refused:
             client.respond(call.id, {"error": str(refused)})
+        except CannotStore as problem:
+            self._cannot_store(client, call.id, problem)
         except Exception:
             self._fail(client, call.id, Failure())
         else:
@@ -146,8 +148,15 @@ class Commands:
                 client.respond(call_id, result)
         elif result.check(ClientError):
             client.respond(call_id, {"error": str(result.value)})
+        elif isinstance(result.value, CannotStore):
+            self._cannot_store(client, call_id, result.value)
         else:
             self._fail(client, call_id, result)
+
+    def _cannot_store(self, client: IClient, call_id: Any, problem: CannotStore) -> None:
+        # Where the data lie is no affair of a site's.
+        self._log.warn("a call could not be carried out: {problem}", problem=str(problem))
+        client.respond(call_id, {"error": "internal: this node cannot write to its disk"})
 
     def _fail(self, client: IClient, call_id: Any, failure: Failure) -> None:
         self._log.failure("a call failed", failure)

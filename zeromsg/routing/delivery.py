@@ -203,7 +203,7 @@ class Delivery:
                 client.push(event_head(cmd, view.text_for(client)))
 
     def keep(self, site: str, hash: str, event: str, listeners: Collection[IClient] = ()) -> bool:
-        """Keep a message for clients to come; whether it was, and then it is on disk.
+        """Keep a message for clients to come; whether it was.
 
         listeners: clients that hear of it now. Where there are any, it is kept only
         if it may be sealed to a user that has none among them.

@@ -289,7 +289,7 @@ class Inbound:
         )
         if listeners:
             self._delivery.show(listeners, event)
-        # Only now: what was acknowledged is with a client or on disk.
+        # Only now: what was acknowledged is with a client or on disk, or waits for a full disk.
         link.respond(arrival.req_id, {"ok": THANKS})
 
     def _note_signer(self, site: str, accepted: Accepted) -> tuple[str, ...]:

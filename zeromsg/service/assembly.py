@@ -9,6 +9,7 @@ import random
 import re
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -18,6 +19,7 @@ from typing import IO, Any, BinaryIO
 import attrs
 from autobahn.twisted.resource import WebSocketResource
 from twisted.application.service import IService, Service
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError, ReactorNotRunning
@@ -30,7 +32,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site as HttpSite
 
 from zeromsg.crypto.container import PASSPHRASE_LIMIT
-from zeromsg.errors import ClientError, ConfigError, FileMissing, OurMistake
+from zeromsg.errors import CannotStore, ClientError, ConfigError, FileMissing, OurMistake
 from zeromsg.log import leveled, set_level
 from zeromsg.net.client_gate import origin_allowed
 from zeromsg.net.client_protocol import ClientFactory, ClientLimits
@@ -40,7 +42,7 @@ from zeromsg.net.pool import PeerFactory, StrangerFactory
 from zeromsg.net.port_mapping import IWay, NatPmp, PortMapping, default_gateway
 from zeromsg.net.tls import load_certificate, tls_options
 from zeromsg.net.upnp import Upnp
-from zeromsg.service import config
+from zeromsg.service.checking import load_to_run
 from zeromsg.service.config import Settings
 from zeromsg.service.discovery import Outside
 from zeromsg.service.node import Edges, Node
@@ -48,6 +50,7 @@ from zeromsg.service.operator import operate
 from zeromsg.service.tor_only import check_tor
 from zeromsg.service.tor_side import TorSide
 from zeromsg.store.database import Database
+from zeromsg.store.private_file import write_private
 from zeromsg.store.users import Users
 from zeromsg.web.bodies import BoundedRequest
 from zeromsg.web.pages import Pages
@@ -57,6 +60,8 @@ DATABASE_FILE = "zeromsg.sqlite3"
 USERS_FILE = "users.json"
 TLS_FILE = "peer-tls.pem"
 LOCK_FILE = "lock"
+
+TOKEN_BYTES = 32
 
 _PASSPHRASE_BYTES = 4 * PASSPHRASE_LIMIT + 2
 
@@ -142,7 +147,7 @@ class NodeService(Service):
         tls = None
         if settings.peers.tls:
             now = datetime.datetime.now(datetime.UTC)
-            tls = tls_options(load_certificate(settings.data_dir / TLS_FILE, now))
+            tls = tls_options(load_certificate(settings.data_dir / TLS_FILE, now, write_private))
         source = source_host(settings.peers.endpoint)
         dialer = Dialer(self._reactor, source)
         rng = random.Random(secrets.randbits(128))
@@ -211,10 +216,11 @@ class NodeService(Service):
                 port=self.node.ui[1],
             )
         self._log.info(
-            "zeromsg is up: clients at {host}:{port}, peers at {peers}",
+            "zeromsg is up: clients at {clients}, port for peers: {peers}",
+            clients=_place(host),
             host=self.node.ui[0],
             port=self.node.ui[1],
-            peers=self.node.peer_port or "no port",
+            peers=self.node.peer_port or "none",
         )
 
     def _map_port(self) -> None:
@@ -347,7 +353,7 @@ class _Gate:
         return self._node.database.pages()
 
     def keep_page(self, digest: bytes, site: str, user: str, until: float) -> None:
-        self._node.database.put_page(digest, site, user, until)
+        self._node.store.put_page(digest, site, user, until)
 
     def sites(self) -> Collection[str]:
         return self._node.sites.addresses()
@@ -360,6 +366,13 @@ class _Gate:
 
     def may_see_status(self, token: str) -> bool:
         return hmac.compare_digest(token.encode(), self._token.encode())
+
+
+def _place(address: object) -> str:
+    """Where something listens, as people write it."""
+    if isinstance(address, UNIXAddress):
+        return f"unix:{os.fsdecode(address.name or b'')}"
+    return f"{getattr(address, 'host', '')}:{getattr(address, 'port', 0)}"
 
 
 def _is_loopback(host: str) -> bool:
@@ -382,21 +395,21 @@ def source_host(endpoint: str) -> str | None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Raises ConfigError."""
+    """Raises CannotStore."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
-        raise ConfigError(f"cannot make {folder}: {problem.strerror}") from None
+        raise CannotStore(f"cannot make {folder}: {problem.strerror}") from None
 
 
-class FolderInUse(ConfigError):
+class FolderInUse(CannotStore):
     """Another process holds the data directory."""
 
 
 def lock_folder(folder: Path) -> IO[str]:
     """Hold a data directory for this process alone; let go by closing.
 
-    Raises FolderInUse, ConfigError.
+    Raises FolderInUse, CannotStore.
     """
     try:
         descriptor = os.open(folder / LOCK_FILE, os.O_WRONLY | os.O_CREAT, 0o600)
@@ -405,7 +418,7 @@ def lock_folder(folder: Path) -> IO[str]:
     except BlockingIOError:
         raise FolderInUse(f"another node uses {folder} already") from None
     except OSError as problem:
-        raise ConfigError(f"cannot use {folder}: {problem.strerror}") from None
+        raise CannotStore(f"cannot use {folder}: {problem.strerror}") from None
     return file
 
 
@@ -455,14 +468,14 @@ def status_token(data_dir: Path) -> str:
     """The secret by which commands of the operator know this node; made on first use."""
     path = data_dir / TOKEN_FILE
     try:
-        if path.exists():
-            return path.read_text().strip()
-        token = secrets.token_hex(32)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(token + "\n")
+        kept = path.read_text(errors="replace").strip() if path.exists() else ""
+        # Half of one, which a crash left behind, could be guessed.
+        if len(kept) == 2 * TOKEN_BYTES and kept.isascii():
+            return kept
+        token = secrets.token_hex(TOKEN_BYTES)
+        write_private(path, token + "\n")
     except OSError as problem:
-        raise ConfigError(f"cannot use {path}: {problem.strerror}") from None
+        raise CannotStore(f"cannot use {path}: {problem.strerror}") from None
     return token
 
 
@@ -483,15 +496,47 @@ class Options(usage.Options):
 
     opt_s = opt_set
 
+    def postOptions(self) -> None:
+        """Read the configuration here: what is wrong with it is a sentence, and exit code 2.
+
+        twistd would put its whole help before a UsageError, and a traceback before
+        what `makeService` raises.
+        """
+        from twisted.internet import reactor
+
+        path = self["config"]
+        try:
+            self.settings = load_to_run(reactor, Path(path) if path else None, self.overrides)
+        except ConfigError as problem:
+            print(f"zeromsg: {problem}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+
+class NotStarted(SystemExit, Exception):
+    """Ends twistd with code 1.
+
+    An Exception too: by that twistd removes its pid file, and tells the process
+    that waits for the daemon. A traceback of it is shown by nobody.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the log says why")
+        self.code = 1
+
+
+class TwistdService(NodeService):
+    """A `NodeService` that fails where twistd, and who watches over it, take notice."""
+
+    def startService(self) -> None:
+        """Raises NotStarted. All that a start waits for has happened when this returns."""
+        super().startService()
+        if self.failed:
+            raise NotStarted
+
 
 def makeService(options: Options) -> IService:
-    """The service of `twistd zeromsg`. Raises UsageError on a bad configuration."""
+    """The service of `twistd zeromsg`."""
     from twisted.internet import reactor
 
-    path = options["config"]
-    try:
-        settings = config.load(Path(path) if path else None, options.overrides)
-        set_level(settings.log.level)
-        return NodeService(settings, reactor)
-    except ConfigError as problem:
-        raise usage.UsageError(str(problem)) from None
+    set_level(options.settings.log.level)
+    return TwistdService(options.settings, reactor)

@@ -471,7 +471,27 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     working directory.
     Raises ConfigError.
     """
-    settings = Settings()
+    return read(path, overrides)[0]
+
+
+@attrs.frozen
+class Places:
+    """Where keys were given, for what is only found wrong when all are read."""
+
+    name: str = ""
+    lines: Mapping[KeyPath, int] = attrs.field(factory=dict)
+    overrides: Mapping[KeyPath, str] = attrs.field(factory=dict)
+
+    def of(self, path: KeyPath) -> str:
+        """`zeromsg.toml line 7: `, to begin a sentence; "" for a key that was not given."""
+        if path in self.overrides:
+            return f"{self.overrides[path]}: "
+        return f"{self.name} line {self.lines[path]}: " if path in self.lines else ""
+
+
+def read(path: Path | None, overrides: Sequence[str] = ()) -> tuple[Settings, Places]:
+    """As `load`, and where each key was given. Raises ConfigError."""
+    settings, places = Settings(), Places()
     if path is not None:
         try:
             text = path.read_bytes().decode()
@@ -481,9 +501,14 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
             line = error.object[: error.start].count(b"\n") + 1
             raise ConfigError(f"{path} line {line}: expected UTF-8 text") from error
         settings = parse(text, str(path), path.absolute().parent)
+        places = Places(str(path), line_numbers(text))
     for override in overrides:
         settings = _overridden(settings, override)
-    return settings
+    given: dict[KeyPath, str] = {
+        tuple(override.partition("=")[0].strip().split(".")): f"override {_shown(override)}"
+        for override in overrides
+    }
+    return settings, attrs.evolve(places, overrides=given)
 
 
 def parse(text: str, name: str, folder: Path) -> Settings:

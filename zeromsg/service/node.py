@@ -72,6 +72,7 @@ from zeromsg.service.discovery import Discovery, Outside
 from zeromsg.store.database import Ban, Database
 from zeromsg.store.sites import SIZE_LIMIT, Sites
 from zeromsg.store.users import Users
+from zeromsg.store.writing import Writing
 from zeromsg.wire.client_messages import event_head
 from zeromsg.wire.json_text import dump_compact
 from zeromsg.wire.names import CARRY, CONTENT_JSON, PEER_ID_PREFIX, SET_SITE_INFO, TLS_RSA
@@ -129,6 +130,7 @@ class Node:
     def __init__(self, settings: Settings, edges: Edges, database: Database, users: Users) -> None:
         self.settings = settings
         self.database = database
+        self.store = Writing(database)
         self.users = users
         self._clock = edges.clock
         self._wall = edges.wall
@@ -154,7 +156,7 @@ class Node:
         self._deadlines = Deadlines(edges.clock)
         self.replies = Replies()
         self.signers = Signers()
-        self.permissions = Permissions(self.sites, database)
+        self.permissions = Permissions(self.sites, self.store)
         self.secrecy = Secrecy(
             users=users,
             merges=self.permissions.merges,
@@ -163,7 +165,7 @@ class Node:
         )
         self.delivery = Delivery(
             self.sites,
-            database,
+            self.store,
             self._state,
             self.secrecy,
             self._deadlines,
@@ -367,7 +369,7 @@ class Node:
         )
         site_commands = SiteCommands(
             sites=self.sites,
-            store=database,
+            store=self.store,
             delivery=self.delivery,
             site_peers=self.site_peers,
             joining=self.joining,
@@ -434,7 +436,7 @@ class Node:
 
     def add_site(self, address: str, path: Path | None, size_limit: int) -> None:
         site = self.sites.add(address, path, size_limit)
-        self.database.client_key(address, "", self._entropy)
+        self.store.client_key(address, "", self._entropy)
         for user, key in self.database.client_keys(address).items():
             # A user of an earlier users.json may be gone.
             if self.users.get(user) is not None:
@@ -444,7 +446,9 @@ class Node:
         if self._started:
             self._show(address)
         self.discovery.site_added(address)
-        if site.rules is None:
+        if site.content is None:
+            self._log.info("{site} is fetched from its peers", site=address)
+        elif site.rules is None:
             self._log.info("{site}: {why}", site=address, why=site.rules_problem)
 
     def join(self, address: str) -> bool:
@@ -456,7 +460,7 @@ class Node:
             return False
         if len(self.database.joined_sites()) >= JOINED_LIMIT:
             raise ClientError("too-big", f"a node joins at most {JOINED_LIMIT} sites")
-        self.database.set_joined(address, SIZE_LIMIT)
+        self.store.set_joined(address, SIZE_LIMIT)
         self.add_site(address, None, SIZE_LIMIT)
         self.site_peers.introduce(address)
         self.joining.try_all()
@@ -471,7 +475,7 @@ class Node:
             raise ClientError("invalid", f"this node does not hold the site {address}")
         if any(site.address == address for site in self.settings.sites):
             raise ClientError("invalid", "this site stands in the configuration file")
-        self.database.set_joined(address, None)
+        self.store.set_joined(address, None)
         for permission in self.permissions.of(address):
             self.permissions.remove(address, permission)
         self.joining.forget(address)
@@ -524,19 +528,22 @@ class Node:
         self.pool.stop()
         self._deadlines.stop()
         self._save()
+        self.store.close()
 
     def _every_second(self) -> None:
-        self._save()
         if self._shedding.busy and not self._looking.running:
             self._looked = self._clock.seconds()
             self._looking.start(LOOK_SECONDS, now=False)
+        self._save()
 
     def _save(self) -> None:
-        self.database.add_seen(self.seen.take_new())
+        if not self.store.settle():
+            return  # what changes meanwhile is kept where it changes
+        self.store.add_seen(self.seen.take_new())
         changes = self.signers.take_changes()
         if changes:
-            self.database.change_signers(changes)
-        peer_memory.save(self.database, self.book, self.capabilities)
+            self.store.change_signers(changes)
+        peer_memory.save(self.store, self.book, self.capabilities)
 
     def _look(self) -> None:
         """See whether the node keeps up; if not, slow the worst senders down."""
@@ -573,7 +580,7 @@ class Node:
                 self._log.debug("it is {identity}", identity=identity)
                 if is_pseudonym(identity):
                     return  # which is gone with its connection
-                self.database.put_ban(Ban(ban.identity, ban.until, ban.strikes, ban.reason))
+                self.store.put_ban(Ban(ban.identity, ban.until, ban.strikes, ban.reason))
 
     def ban(self, identity: str, seconds: float, reason: str) -> None:
         """Ban by hand."""
@@ -582,7 +589,7 @@ class Node:
 
     def pardon(self, identity: str) -> bool:
         """End a ban and forget all points; whether there was a ban."""
-        self.database.remove_ban(identity)
+        self.store.remove_ban(identity)
         return self.scoring.pardon(identity)
 
     def bans(self) -> list[Banned]:
@@ -768,7 +775,7 @@ class Node:
         if (site, "") not in self._keys or self.users.get(user) is None:
             return None
         if (site, user) not in self._keys:
-            self._know_key(site, user, self.database.client_key(site, user, self._entropy))
+            self._know_key(site, user, self.store.client_key(site, user, self._entropy))
         return self._keys[site, user]
 
     def _know_key(self, site: str, user: str, key: str) -> None:
@@ -825,6 +832,7 @@ class Node:
                     "peer": link.name,
                     "dialled": link.dialled,
                     "encrypted": link.encrypted,
+                    "tor": bool(link.face),
                     "zeromsg": bool(link.extension),
                     "points": round(self.scoring.points(link.identity, self._wall()), 1),
                 }
@@ -840,6 +848,7 @@ class Node:
                 "waiting_for_reply": len(self.replies),
             },
             "sealed": attrs.asdict(self.secrecy.counts),
+            "storage": {"problem": self.store.problem, "waiting": self.store.waiting},
             "bans": len(self.bans()),
             "clients": self.delivery.count(),
             "seen": len(self.seen),

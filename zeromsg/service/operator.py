@@ -1,11 +1,13 @@
 """What the operator of a running node can ask of it, beside its status."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from zeromsg.crypto.cert import FIELD_LIMIT
 from zeromsg.errors import ClientError, ConfigError
 from zeromsg.policy.scoring import BAN_SECONDS, LONGEST_BAN
+from zeromsg.routing.blame import spelled_identity
 from zeromsg.service.node import Node
 from zeromsg.service.peer_report import report
 from zeromsg.service.user_admin import administer, text_or_none, user_named
@@ -28,9 +30,13 @@ def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any
     user_key: `site`, `user`. Users and certificates: see `user_admin.administer`.
     """
     try:
-        found = _users(node, cmd, params)
-    except ConfigError as problem:  # a file that cannot be written
+        return _operate(node, cmd, params)
+    except ConfigError as problem:  # a file or the database, which cannot be written
         raise ClientError("internal", str(problem)) from None
+
+
+def _operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = _users(node, cmd, params)
     if found is not None:
         return found
     if cmd == "site_join":
@@ -105,10 +111,17 @@ def _messages(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, A
     if cmd == "peers":
         return {"peers": report(node, _sites(node, params), node.now())}
     if cmd == "ban":
-        node.ban(_text(params, "identity"), _seconds(params), _text(params, "reason", "by hand"))
-        return {"banned": params["identity"]}
+        try:
+            identity = spelled_identity(_text(params, "identity"))
+        except ValueError as problem:
+            raise ClientError("invalid", f"identity: {problem}") from None
+        node.ban(identity, _seconds(params), _text(params, "reason", "by hand"))
+        return {"banned": identity}
     if cmd == "pardon":
-        return {"pardoned": node.pardon(_text(params, "identity"))}
+        identity = _text(params, "identity")
+        with suppress(ValueError):  # an old ban may be of anything
+            identity = spelled_identity(identity)
+        return {"pardoned": node.pardon(identity)}
     raise ClientError("unsupported", "the operator has no such command")
 
 

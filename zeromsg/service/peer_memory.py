@@ -6,6 +6,7 @@ from zeromsg.policy.capability import Capabilities, Evidence, Known
 from zeromsg.policy.faces import is_pseudonym
 from zeromsg.policy.peer_book import Peer, PeerBook, Source
 from zeromsg.store.database import CapabilityRow, Database, PeerRow
+from zeromsg.store.writing import Writing
 from zeromsg.wire.values import PeerAddress
 
 
@@ -23,18 +24,18 @@ def restore_capabilities(database: Database, capabilities: Capabilities, now: fl
     capabilities.restore(known, now)
 
 
-def save(database: Database, book: PeerBook, capabilities: Capabilities) -> None:
+def save(store: Writing, book: PeerBook, capabilities: Capabilities) -> None:
     """Write down what changed since the last time; nothing where nothing did."""
     kept, gone = book.take_changes()
     if kept or gone:
-        database.save_peers(
+        store.save_peers(
             [_row(peer) for peer in kept], [(site, str(address)) for site, address in gone]
         )
     learnt, forgotten = capabilities.take_changes()
     # A pseudonym is gone with its connection.
     known = [(node, what) for node, what in learnt if not is_pseudonym(node.host)]
     if known or forgotten:
-        database.save_capabilities(
+        store.save_capabilities(
             [CapabilityRow(str(node), what.how, what.at) for node, what in known],
             [str(node) for node in forgotten],
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 from zeromsg.interfaces import IPeerLink
 from zeromsg.policy.capability import Capabilities, Evidence, Known
-from zeromsg.policy.peer_book import Peer
+from zeromsg.policy.peer_book import Peer, Source
 from zeromsg.service.node import Node
 
 
@@ -24,8 +24,10 @@ def report(node: Node, sites: Iterable[str], now: float) -> list[dict[str, Any]]
 def _of_site(node: Node, site: str, now: float) -> list[dict[str, Any]]:
     links = {link.name: link for link in node.site_peers.participants(site)}
     peers = {str(peer.address): peer for peer in node.book.peers(site)}
+    # Kept connected for every site; the book has none that was not reached for this one.
+    configured = {str(peer) for peer in node.settings.peers.connect if peer.kind == "onion"}
     entries = []
-    for name in dict.fromkeys((*links, *peers)):
+    for name in dict.fromkeys((*links, *peers, *sorted(configured))):
         link, peer = links.get(name), peers.get(name)
         known = _known(node.capabilities, link, peer, now)
         entries.append(
@@ -36,6 +38,11 @@ def _of_site(node: Node, site: str, now: float) -> list[dict[str, Any]]:
                 "capable": known.capable if known is not None else None,
                 "how": known.how.value if known is not None else None,
                 **(_booked(peer) if peer is not None else _UNBOOKED),
+                **(
+                    {"sources": {Source.CONFIGURED.value: [now, now]}}
+                    if peer is None and name in configured
+                    else {}
+                ),
                 **({"last_seen": now} if link is not None else {}),
             }
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from zeromsg.crypto.keys import PrivateKey
-from zeromsg.errors import ConfigError, ContentRefused
+from zeromsg.errors import CannotStore, ConfigError, ContentRefused
 from zeromsg.policy.rules import BadRules, site_rules
 from zeromsg.policy.site_content import (
     ROOT,
@@ -43,7 +43,7 @@ def new_site(
         if not (folder / P2P_JSON).exists():
             (folder / P2P_JSON).write_text(dump(DEFAULT_RULES) + "\n")
     except OSError as problem:
-        raise ConfigError(f"cannot write to {folder}: {problem.strerror}") from None
+        raise CannotStore(f"cannot write to {folder}: {problem.strerror}") from None
     members = {
         "title": title or folder.resolve().name,
         "postmessage_nonce_security": True,
@@ -89,7 +89,7 @@ def sign_site(
     try:
         (folder / ROOT).write_bytes(content_bytes(signed))
     except OSError as problem:
-        raise ConfigError(f"cannot write {folder / ROOT}: {problem.strerror}") from None
+        raise CannotStore(f"cannot write {folder / ROOT}: {problem.strerror}") from None
     return signed
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from zeromsg.errors import ConfigError
+from zeromsg.errors import CannotStore, ConfigError
 
 _SHARED = "shared"
 """The directory with the files that every template has."""
@@ -56,4 +56,4 @@ def copy_template(name: str, folder: Path) -> None:
         for file, data in files.items():
             (folder / file).write_bytes(data)
     except OSError as problem:
-        raise ConfigError(f"cannot write to {folder}: {problem.strerror}") from None
+        raise CannotStore(f"cannot write to {folder}: {problem.strerror}") from None

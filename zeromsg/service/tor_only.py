@@ -11,16 +11,23 @@ from collections.abc import Iterator
 
 from zeromsg.errors import ConfigError
 from zeromsg.net.guard import Place
-from zeromsg.service.config import Settings
+from zeromsg.service.config import Places, Settings
+from zeromsg.service.toml_lines import KeyPath
 
 
-def check_tor(settings: Settings) -> None:
-    """Raises ConfigError naming every setting that does not go with `tor.mode`."""
+def check_tor(settings: Settings, places: Places | None = None) -> None:
+    """Raises ConfigError naming every setting that does not go with `tor.mode`, and its place."""
     problems = list(_problems(settings))
     if problems:
+        places = places or Places()
         mode = settings.tor.mode
-        listed = "".join(f"\n  {problem}" for problem in problems)
+        listed = "".join(f"\n  {places.of(_key(problem))}{problem}" for problem in problems)
         raise ConfigError(f'tor.mode = "{mode}" does not go with these settings:{listed}')
+
+
+def _key(problem: str) -> KeyPath:
+    """The key that a problem begins with."""
+    return tuple(re.match(r"[a-z_.]+", problem)[0].split("."))  # type: ignore[index]
 
 
 def _problems(settings: Settings) -> Iterator[str]:

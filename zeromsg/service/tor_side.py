@@ -13,7 +13,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IListeningPort,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 
 from zeromsg.errors import ConfigError, NotTried, OurMistake
@@ -21,9 +27,10 @@ from zeromsg.interfaces import Entropy
 from zeromsg.log import leveled
 from zeromsg.net.guard import Place, Watch
 from zeromsg.net.onion import Onion, Tor
-from zeromsg.net.socks import SocksEndpoint
+from zeromsg.net.socks import PROXY_SECONDS, SocksEndpoint
 from zeromsg.net.tor_process import TorProcess
 from zeromsg.policy.onion_upkeep import State
+from zeromsg.protocol.socks import Problem
 from zeromsg.service.config import Settings
 from zeromsg.store.onion_keys import OnionKeys
 from zeromsg.wire.values import PeerAddress
@@ -32,6 +39,12 @@ KEYS_FOLDER = "onions"
 TOR_FOLDER = "tor"
 
 LOOPBACK = "127.0.0.1"
+
+PROBE_SECONDS = 60.0
+"""How often a SOCKS port that was found wrong is tried again, without anybody to dial."""
+
+_WRONG_PORT = (Problem.NO_PROXY, Problem.NOT_SOCKS, Problem.LOGIN, Problem.COMMAND)
+"""What shows that the SOCKS port itself is not what it should be."""
 
 _SECRET_BYTES = 16
 _NAME_CHARACTERS = 32
@@ -65,6 +78,9 @@ class TorSide:
         self._onions: dict[str, str] = {}
         self._accepts: Callable[[str], IProtocolFactory] | None = None
         self._process: TorProcess | None = None
+        self._socks_problem = ""
+        self._probe: IDelayedCall | None = None
+        self._stopped = False
         control = Place.parse(settings.tor.control)
         self._socks = Place.parse(settings.tor.socks) if settings.tor.socks else None
         if settings.tor.launch:
@@ -84,7 +100,13 @@ class TorSide:
             ready=self._ready,
             changed=changed,
             keys_to_others=self._keys.keys_to_others(),
+            launched=self._why_not if self._process is not None else None,
         )
+
+    def _why_not(self) -> str:
+        """Why nothing listens yet at the control port of a Tor that we start."""
+        problem = self._process.problem if self._process is not None else ""
+        return problem or "the Tor that this node starts is not ready yet"
 
     # Life.
 
@@ -97,6 +119,9 @@ class TorSide:
 
     def stop(self) -> Deferred[Any]:
         """Take our onions down; fires when nothing listens any more."""
+        self._stopped = True
+        if self._probe is not None and self._probe.active():
+            self._probe.cancel()
         self._tor.stop()
         closing: list[Deferred[Any]] = [
             maybeDeferred(port.stopListening) for port in self._ports.values()
@@ -110,13 +135,44 @@ class TorSide:
         """Tor is connected, and says where its SOCKS ports are."""
         if self._process is not None:
             self._process.works()
-        if self._fixed:
+        if not self._fixed:
+            self._socks = places[0] if places else None
+            if self._watch is not None and self._socks is not None:
+                self._watch.allow(self._socks)
+        if self._socks is None:
+            self._found_wrong("Tor has no SOCKS port on this machine: set SocksPort there")
+        elif self._process is None:
+            self._try_socks()
+
+    # The SOCKS port: what is wrong with it shows only when somebody connects there.
+
+    def _try_socks(self) -> None:
+        """Connect to it once, and again while that fails."""
+        self._probe = None
+        if self._socks is None or self._stopped:
             return
-        if not places:
-            self._log.warn("Tor has no SOCKS port on this machine: set SocksPort there")
-        self._socks = places[0] if places else None
-        if self._watch is not None and self._socks is not None:
-            self._watch.allow(self._socks)
+        trying = self._socks.endpoint(self._reactor).connect(Factory.forProtocol(_Probe))
+        trying.addTimeout(PROXY_SECONDS, self._reactor)
+        trying.addCallbacks(
+            lambda _: self._through_socks(None), lambda _: self._through_socks(Problem.NO_PROXY)
+        )
+
+    def _through_socks(self, problem: Problem | None) -> None:
+        """How a connection through it ended; the reason may lie beyond it."""
+        if problem in _WRONG_PORT and self._socks is not None:
+            hint = ": look at tor.socks" if self._settings.socks else ""
+            self._found_wrong(f"{problem.value} ({self._socks}){hint}")
+            if self._probe is None and problem is Problem.NO_PROXY and not self._stopped:
+                self._probe = self._reactor.callLater(PROBE_SECONDS, self._try_socks)
+        else:
+            self._found_wrong("")
+
+    def _found_wrong(self, problem: str) -> None:
+        was, self._socks_problem = self._socks_problem, problem
+        if was != problem and not self._stopped:
+            if problem:
+                self._log.warn("{problem}", problem=problem)
+            self._changed()
 
     # ITor.
 
@@ -134,6 +190,7 @@ class TorSide:
             address.port,
             self._reactor,
             user=digest[:_NAME_CHARACTERS],
+            told=self._through_socks,
         )
 
     def onion(self, face: str) -> str:
@@ -174,12 +231,22 @@ class TorSide:
         return key.public, key.sign(message)
 
     def status(self) -> Mapping[str, Any]:
+        tor = self._tor.status()
         return {
             "mode": self._settings.mode,
-            **self._tor.status(),
+            **tor,
+            "problem": tor["problem"] or self._socks_problem,
             "refused": dict(self._watch.refused) if self._watch is not None else {},
         }
 
     def reachable(self) -> bool:
         """Whether all onions of ours can be reached."""
         return all(self._tor.state(face) is State.REACHABLE for face in self._onions)
+
+
+class _Probe(Protocol):
+    """Only looks whether somebody takes the connection."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()

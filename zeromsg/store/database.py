@@ -5,9 +5,10 @@ trip to a thread. Every change is committed when its method returns. A commit
 outlives the process however that ends; a power cut can take the last ones with
 it, but never leaves a torn file.
 
-Each failure of SQLite becomes a `ConfigError` that names the file and what to
-do about it. A `Database` belongs to the thread that made it, and must be made
-after a daemon has forked.
+Each failure of SQLite becomes a `CannotStore` that names the file and what to
+do about it: it stops a start, and `store.writing` outlasts it in a node that
+runs. A `Database` belongs to the thread that made it, and must be made after a
+daemon has forked.
 """
 
 import json
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from zeromsg.errors import ConfigError
+from zeromsg.errors import CannotStore
 from zeromsg.policy.signers import Changes, Named, Signer
 
 FILE_NAME = "zeromsg.sqlite3"
@@ -100,7 +101,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "another program holds it; is a second node running on this data_dir?",
     sqlite3.SQLITE_LOCKED: "another program holds it; is a second node running on this data_dir?",
-    sqlite3.SQLITE_FULL: "make room on the disk and start again",
+    sqlite3.SQLITE_FULL: "make room on the disk",
     sqlite3.SQLITE_READONLY: "let the node's user write to it and to its folder",
     sqlite3.SQLITE_PERM: "let the node's user write to it and to its folder",
     sqlite3.SQLITE_CANTOPEN: "let the node's user write to it and to its folder",
@@ -169,7 +170,7 @@ class Database:
     """The node's tables, and all of its SQL.
 
     path: the file, made (mode 0600, its folder 0700) if it is missing, or
-    ":memory:". Raises ConfigError if the file cannot be used.
+    ":memory:". Raises CannotStore if the file cannot be used.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -549,8 +550,8 @@ class Database:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
             raise self._unusable(str(error), _ADVICE.get(code, _DAMAGED)) from error
 
-    def _unusable(self, reason: str, advice: str) -> ConfigError:
-        return ConfigError(f"{self._path}: cannot be used as a database ({reason}): {advice}")
+    def _unusable(self, reason: str, advice: str) -> CannotStore:
+        return CannotStore(f"{self._path}: cannot be used as a database ({reason}): {advice}")
 
 
 def _make_private(path: Path) -> None:
@@ -559,7 +560,7 @@ def _make_private(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise ConfigError(
+        raise CannotStore(
             f"{path}: cannot be used as a database ({error.strerror}):"
             " let the node's user write to it and to its folder"
         ) from error

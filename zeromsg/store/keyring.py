@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from zeromsg.crypto.shared_keys import check_text, is_random_key
-from zeromsg.errors import BadKey, ConfigError
+from zeromsg.errors import BadKey, CannotStore, ConfigError
 from zeromsg.store.private_file import write_private
 
 KEYS_LIMIT = 1000
@@ -62,7 +62,7 @@ class Keyring:
         except FileNotFoundError:
             return {}
         except OSError as problem:
-            raise ConfigError(f"{self._path}: cannot be read: {problem.strerror}") from None
+            raise CannotStore(f"{self._path}: cannot be read: {problem.strerror}") from None
         except (ValueError, RecursionError):
             raise ConfigError(f"{self._path}: this is no JSON") from None
         if not isinstance(keys, dict) or not all(isinstance(text, str) for text in keys.values()):
@@ -74,5 +74,5 @@ class Keyring:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_private(self._path, json.dumps(keys, indent=2))
         except OSError as problem:
-            raise ConfigError(f"{self._path}: cannot be written: {problem.strerror}") from None
+            raise CannotStore(f"{self._path}: cannot be written: {problem.strerror}") from None
         self._keys = keys

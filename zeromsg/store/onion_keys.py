@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from zeromsg.crypto.onion import OnionKey, public_of
-from zeromsg.errors import BadKey, ConfigError
+from zeromsg.errors import BadKey, CannotStore, ConfigError
 from zeromsg.store.private_file import write_private
 
 _SUFFIX = ".key"
@@ -41,7 +41,7 @@ class OnionKeys:
             key = OnionKey.from_seed(self._entropy(_SEED_BYTES))
             write_private(path, key.to_tor() + "\n")
         except OSError as problem:
-            raise ConfigError(f"cannot use {path}: {problem.strerror}") from None
+            raise CannotStore(f"cannot use {path}: {problem.strerror}") from None
         except BadKey as problem:
             raise ConfigError(f"{path}: {problem}") from None
         return key
@@ -57,7 +57,7 @@ class OnionKeys:
                 onion, key = _parse_auth(path)
                 keys[onion] = key
         except OSError as problem:
-            raise ConfigError(f"cannot read {self._folder}: {problem.strerror}") from None
+            raise CannotStore(f"cannot read {self._folder}: {problem.strerror}") from None
         return keys
 
 

@@ -26,7 +26,7 @@ from zeromsg.crypto.container import (
     is_container,
     unseal,
 )
-from zeromsg.errors import ClientError, ConfigError
+from zeromsg.errors import CannotStore, ClientError, ConfigError
 from zeromsg.store.private_file import write_private
 from zeromsg.store.user import NAME_MEMBER, BrokenUser, User, is_user_name
 
@@ -260,7 +260,9 @@ class Users:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise self._broken(f"cannot be read and made private: {error.strerror}") from error
+            raise CannotStore(
+                f"{self._path}: cannot be read and made private: {error.strerror}"
+            ) from error
         if is_container(document):
             document = self._unsealed(data, passphrase)
         if not isinstance(document, dict):
@@ -311,7 +313,7 @@ class Users:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_private(self._path, text)
         except OSError as error:
-            raise self._broken(f"cannot be written: {error.strerror}") from error
+            raise CannotStore(f"{self._path}: cannot be written: {error.strerror}") from error
 
     def _broken(self, reason: str) -> ConfigError:
         return ConfigError(f"{self._path}: {reason}")

@@ -32,7 +32,7 @@ STOP_SECONDS = 10.0
 CONFIG_FILE = "zeromsg.toml"
 LOG_FILE = "node.log"
 
-_UP = re.compile(r"zeromsg is up: clients at (\S+):(\d+), peers at (\d+|no port)")
+_UP = re.compile(r"zeromsg is up: clients at (\S+):(\d+), port for peers: (\d+|none)")
 
 # Of another interpreter's scripts folder nothing is known, so both are started
 # as modules of this one.
@@ -166,7 +166,7 @@ class RunningNode:
         if found is None:
             return False
         self.ui_port = int(found[2])
-        self.peer_port = 0 if found[3] == "no port" else int(found[3])
+        self.peer_port = 0 if found[3] == "none" else int(found[3])
         return True
 
     def stop(self, seconds: float = STOP_SECONDS, number: int = signal.SIGTERM) -> int:

@@ -85,7 +85,7 @@ def parse_tracker(text: str) -> Tracker:
         raise ValueError(f"{text!r} pins a certificate, which this node does not check")
     match = _FORM.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no tracker such as zero://192.0.2.1:15441")
+        raise ValueError(f"{text!r} is no tracker such as zero://192.0.2.1:26552")
     kind, authority, path = match[1].lower(), match[2], match[3] or ""
     host, port = _host_and_port(text, kind, authority)
     if not kind.startswith("http"):

@@ -88,7 +88,7 @@ class PeerAddress:
             raise ValueError(f"{text[:_TEXT_LIMIT]!r} is too long or too foreign for an address")
         host, _, port = text.rpartition(":")
         if not _PORT_FORM.fullmatch(port):
-            raise ValueError(f"{text!r} does not end in a port such as :15441")
+            raise ValueError(f"{text!r} does not end in a port such as :26552")
         bracketed = host.startswith("[") and host.endswith("]")
         if bracketed != (":" in host):
             raise ValueError(f"{text!r} needs brackets around an IPv6 address, and only there")

@@ -92,7 +92,7 @@ async function leave(site, pressed) {
 }
 
 function peerRow(link) {
-  const about = (link.dialled ? "dialled" : "accepted") + (link.encrypted ? ", TLS" : ", plain");
+  const about = (link.dialled ? "dialled" : "accepted") + (link.tor ? ", Tor" : link.encrypted ? ", TLS" : ", plain");
   return [JSON.stringify(link), () => [
     cell(link.peer), cell(about), cell(link.zeromsg ? "zeromsg" : "ZeroNet"), cell(String(link.points)),
   ]];
@@ -120,8 +120,8 @@ function count(label, value, className = "") {
 
 function show(status, bans) {
   state.className = "";
-  state.textContent = "running, version " + status.version + ", peers at "
-    + (status.peer_port ? "port " + status.peer_port : "no port");
+  state.textContent = "running, version " + status.version + ", port for peers: "
+    + (status.peer_port || "none");
   const messages = status.messages;
   byId("figures").replaceChildren(
     figure(status.sites.length, "sites"), figure(status.links.length, "peers"),
