@@ -73,6 +73,29 @@ def test_hidden_files_are_nobodys_business(tmp_path):
     assert list(believed(tmp_path, key)["files"]) == ["p2p.json"]
 
 
+@pytest.mark.parametrize("target", ["/etc/passwd", "../secret", "/nowhere/at/all", "/etc"])
+def test_a_link_that_leads_out_of_the_directory_is_refused(tmp_path, target):
+    """Its file would be published under the name of the link."""
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / "site"
+    key = made(folder)
+    before = (folder / "content.json").read_bytes()
+    (folder / "link").symlink_to(target)
+    with pytest.raises(ConfigError, match=r"site/link: it leads out of the site's directory"):
+        sign_site(folder, key, lambda: NOW)
+    assert (folder / "content.json").read_bytes() == before
+
+
+def test_a_link_that_stays_in_the_directory_is_a_file(tmp_path):
+    (tmp_path / "all.js").write_bytes(b"1;")
+    (tmp_path / "latest.js").symlink_to("all.js")
+    (tmp_path / "dangling").symlink_to("nothing")
+    key = made(tmp_path)
+    files = believed(tmp_path, key)["files"]
+    assert sorted(files) == ["all.js", "latest.js", "p2p.json"]
+    assert files["latest.js"] == files["all.js"]
+
+
 def test_contents_below_are_not_listed_as_files(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "content.json").write_text("{}")

@@ -17,6 +17,7 @@ from zeromsg.policy.site_content import (
     parse_content,
     sign_content,
 )
+from zeromsg.store.inside import LEADS_OUT, leads_out, read_inside
 from zeromsg.wire.json_text import dump
 from zeromsg.wire.names import P2P_JSON
 
@@ -106,14 +107,26 @@ def _entries(folder: Path) -> list[FileEntry]:
     entries = []
     for file in sorted(folder.rglob("*")):
         inner_path = file.relative_to(folder).as_posix()
-        hidden = any(part.startswith(".") for part in inner_path.split("/"))
-        if not file.is_file() or hidden or file.name == ROOT:
+        if any(part.startswith(".") for part in inner_path.split("/")):
+            continue
+        if leads_out(folder, inner_path):
+            raise ConfigError(
+                f"{file}: {LEADS_OUT}, so nobody is given it; put a copy of the file in its place"
+            )
+        if not file.is_file() or file.name == ROOT:
             continue
         if not is_safe_path(inner_path):
             raise ConfigError(f"{inner_path}: other nodes refuse this file name")
-        data = file.read_bytes()
+        data = _read(folder, inner_path)
         entries.append(FileEntry(inner_path, file_digest(data), len(data)))
     return entries
+
+
+def _read(folder: Path, inner_path: str) -> bytes:
+    try:
+        return read_inside(folder, inner_path)
+    except OSError as problem:
+        raise ConfigError(f"{folder / inner_path}: {problem.strerror}") from None
 
 
 def _check_rules(folder: Path, content: Mapping[str, Any]) -> None:

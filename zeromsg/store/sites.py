@@ -1,8 +1,9 @@
 """Sites on disk: a directory each, with the content.json files that vouch for the rest.
 
 Only what a held content.json lists is read or written, so no path of a
-stranger leaves the directory. A file is verified in memory, then moved into
-place whole; a refusal leaves what was there.
+stranger leaves the directory; and no link is followed out of it
+(`store.inside`). A file is verified in memory, then moved into place whole; a
+refusal leaves what was there.
 """
 
 import contextlib
@@ -31,6 +32,7 @@ from zeromsg.policy.site_content import (
     parse_content,
     verify_content,
 )
+from zeromsg.store.inside import open_inside, read_inside
 from zeromsg.wire.json_text import dump
 from zeromsg.wire.names import P2P_JSON
 
@@ -135,12 +137,13 @@ class Site:
 
     def _load_contents(self) -> None:
         held: dict[str, dict[str, Any]] = {}
-        data = (self.path / ROOT).read_bytes()
+        data = read_inside(self.path, ROOT)
         held[ROOT] = self._accepted_before(ROOT, data, held)
         for inner_path in self._included(held):
             file = self.path / inner_path
             if file.is_file():
-                held[inner_path] = self._accepted_before(inner_path, file.read_bytes(), held)
+                data = read_inside(self.path, inner_path)
+                held[inner_path] = self._accepted_before(inner_path, data, held)
         if not self.own:
             self._load_users(held)
         self._take(held)
@@ -209,11 +212,11 @@ class Site:
         self._optional, self._listed = optional, listed
 
     def _verify_on_disk(self, entry: FileEntry) -> None:
-        file = self.path / entry.inner_path
         try:
-            if file.stat().st_size != entry.size:
-                return
-            data = file.read_bytes()
+            with open_inside(self.path, entry.inner_path) as file:
+                if os.fstat(file.fileno()).st_size != entry.size:
+                    return
+                data = file.read()
         except OSError:
             return
         if file_digest(data) == entry.sha512:
@@ -232,7 +235,7 @@ class Site:
                 if self.rules is None:
                     self.rules_problem = f"{P2P_JSON} is not here, or not as it was signed"
                 return
-            data = (self.path / P2P_JSON).read_bytes()
+            data = read_inside(self.path, P2P_JSON)
         try:
             self.rules = self._compiled(rules_source(self._held.get(ROOT, {}), data))
             self.rules_problem = "" if self.rules is not None else _NO_RULES
@@ -265,7 +268,7 @@ class Site:
         if inner_path not in self._held and inner_path not in self._verified:
             raise FileMissing("no such file")
         try:
-            with (self.path / inner_path).open("rb") as file:
+            with open_inside(self.path, inner_path) as file:
                 size = os.fstat(file.fileno()).st_size
                 file.seek(min(location, size))
                 return file.read(length), size
@@ -276,7 +279,7 @@ class Site:
         if inner_path not in self._held and inner_path not in self._verified:
             raise FileMissing("no such file")
         try:
-            file = (self.path / inner_path).open("rb")
+            file = open_inside(self.path, inner_path)
         except OSError as problem:
             raise FileMissing(problem.strerror or "no such file") from None
         status = os.fstat(file.fileno())
