@@ -115,6 +115,26 @@ def test_sign_as_json(folder, data_dir):
     assert signed["files"] == ["index.html", "p2p.json"]
 
 
+def test_a_large_site_is_told_what_it_needs(folder, data_dir, tmp_path):
+    """Nodes take ten million bytes of a site, unless they are told otherwise."""
+    with (folder / "film").open("wb") as film:
+        film.truncate(10_000_001)
+    result = site("new", folder, "--data-dir", str(data_dir))
+    assert result.exit_code == 0
+    assert "Nodes take 10000000 bytes" in result.stderr
+    lines = result.stdout[result.stdout.index("[[site]]") :]
+    (entry,) = config.parse(lines, "lines", tmp_path).sites
+    assert entry.size_limit > 10_000_001
+    refused = site("sign", folder, "--data-dir", str(data_dir))
+    assert refused.exit_code == 2
+    assert "raise the site's size_limit" in refused.stderr
+    file = tmp_path / "zeromsg.toml"
+    file.write_text(f"data_dir = {json.dumps(str(data_dir))}\n{lines}")
+    signed = site("sign", folder, "--config", str(file))
+    assert signed.exit_code == 0
+    assert "only nodes that have a larger size_limit" in signed.stderr
+
+
 def test_sign_needs_the_key(folder, data_dir, tmp_path):
     site("new", folder, "--data-dir", str(data_dir))
     other = tmp_path / "other"

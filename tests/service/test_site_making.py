@@ -173,6 +173,20 @@ def test_what_the_operator_wrote_into_content_json_stays(tmp_path):
     assert signed["includes"] == content["includes"]
 
 
+def test_more_than_nodes_take_is_not_signed(tmp_path):
+    key = made(tmp_path)
+    before = (tmp_path / "content.json").read_bytes()
+    with (tmp_path / "film").open("wb") as film:
+        film.truncate(10_000_001)
+    with pytest.raises(
+        ConfigError, match=r"have 100000\d\d bytes, and nodes take 10000000 .*size_l"
+    ):
+        sign_site(tmp_path, key, lambda: NOW)
+    assert (tmp_path / "content.json").read_bytes() == before
+    signed = sign_site(tmp_path, key, lambda: NOW, size_limit=11_000_000)
+    assert "film" in signed["files"]
+
+
 def test_old_signatures_do_not_stay(tmp_path):
     key = made(tmp_path)
     other = PrivateKey(b"\x72" * 32)

@@ -290,6 +290,29 @@ def test_too_many_bytes_are_refused_without_blame(tmp_path):
     assert site.content is None and on_disk(site) == {}
 
 
+def test_why_the_newest_version_does_not_count_is_remembered(tmp_path, warnings):
+    """Otherwise a node would say that it is being fetched, for ever."""
+    site = joined(tmp_path, size_limit=1000)
+    with pytest.raises(ContentRefused):
+        site.store_content("content.json", content({"a": bytes(1001)}))
+    assert site.version_problem == "its files have 1001 bytes, over 1000"
+    site.store_content("content.json", content({"a": bytes(1000)}, modified=NOW - 5))
+    assert site.version_problem == ""
+
+    folder, key = own_site(tmp_path, {"a.txt": b"hello"})
+    site = loaded(folder, key.address, size_limit=2000)
+    (folder / "a.txt").write_bytes(bytes(2001))
+    sign_site(folder, key, lambda: NOW + 5)
+    later(folder)
+    assert not site.reload_if_changed()
+    assert "over 2000" in site.version_problem
+    (folder / "a.txt").write_bytes(b"hello")
+    sign_site(folder, key, lambda: NOW + 9)
+    later(folder, 10)
+    assert site.reload_if_changed()
+    assert site.version_problem == ""
+
+
 def test_a_new_version_replaces_files_one_by_one(tmp_path):
     site = filled(tmp_path)
     rules = site.rules

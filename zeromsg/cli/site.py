@@ -24,11 +24,12 @@ from zeromsg.cli.status import fetch_status, show_sites
 from zeromsg.cli.working import hush, work
 from zeromsg.client import CallRefused, NodeUnreachable
 from zeromsg.errors import ConfigError, ContentRefused
-from zeromsg.policy.site_content import ROOT, parse_content
+from zeromsg.policy.site_content import ROOT, file_entries, parse_content
 from zeromsg.service.assembly import USERS_FILE, open_users
 from zeromsg.service.config import Settings
 from zeromsg.service.site_making import must_be_no_site, new_site, sign_site
 from zeromsg.service.site_templates import SITE_EXTRAS, TEMPLATES, copy_template
+from zeromsg.store.sites import SIZE_LIMIT
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -79,14 +80,22 @@ def new(
         (folder / ROOT).unlink(missing_ok=True)
         raise
     path = str(folder.absolute())
+    size = sum(entry.size for entry in file_entries(ROOT, _content_of(folder)))
     if as_json:
-        emit({"address": key.address, "path": path, "users_file": str(users_file)})
+        emit({"address": key.address, "path": path, "users_file": str(users_file), "size": size})
         return
     click.echo(f"Made the site {key.address}")
     click.echo(f"Its key is in {users_file}: whoever has it owns the site.")
     click.echo("Add these lines to the configuration file, and restart the node:\n")
     # JSON's strings are TOML's too.
     click.echo(f"[[site]]\naddress = {json.dumps(key.address)}\npath = {json.dumps(path)}")
+    if size > SIZE_LIMIT:
+        click.echo(f"size_limit = {2 * size}    # its files have {size} bytes")
+        click.echo(
+            f"Nodes take {SIZE_LIMIT} bytes of a site where size_limit says nothing else: "
+            "everybody who is to hold it needs that line.",
+            err=True,
+        )
 
 
 @site.command()
@@ -109,7 +118,16 @@ def sign(folder: Path, config: Path | None, data_dir: Path | None, as_json: bool
             f"{users_file} has no key of the site {address}: "
             "name the node that made the site by --config or --data-dir"
         )
-    content = sign_site(folder, key, time.time)
+    limits = {site.address: site.size_limit for site in settings.sites}
+    limit = limits.get(address, SIZE_LIMIT)
+    content = sign_site(folder, key, time.time, size_limit=limit)
+    size = sum(entry.size for entry in file_entries(ROOT, content))
+    if size > SIZE_LIMIT:
+        click.echo(
+            f"Its files have {size} bytes: only nodes that have a larger size_limit than "
+            f"{SIZE_LIMIT} for the site take it.",
+            err=True,
+        )
     if as_json:
         files = sorted(content["files"])
         emit({"address": address, "modified": content["modified"], "files": files})
@@ -117,17 +135,22 @@ def sign(folder: Path, config: Path | None, data_dir: Path | None, as_json: bool
         click.echo(f"Signed {len(content['files'])} file(s) of the site {address}")
 
 
-def _address_of(folder: Path) -> str:
-    """The address in a directory's content.json. Raises ConfigError."""
+def _content_of(folder: Path) -> dict[str, Any]:
+    """A directory's content.json. Raises ConfigError."""
     path = folder / ROOT
     try:
-        address = parse_content(path.read_bytes()).get("address")
+        return parse_content(path.read_bytes())
     except OSError:
         raise ConfigError(f"{folder} is no site: there is no {ROOT}") from None
     except ContentRefused as problem:
         raise ConfigError(f"{path}: {problem}") from None
+
+
+def _address_of(folder: Path) -> str:
+    """The address in a directory's content.json. Raises ConfigError."""
+    address = _content_of(folder).get("address")
     if not isinstance(address, str):
-        raise ConfigError(f"{path}: it has no address")
+        raise ConfigError(f"{folder / ROOT}: it has no address")
     return address
 
 

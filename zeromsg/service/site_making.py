@@ -18,6 +18,7 @@ from zeromsg.policy.site_content import (
     sign_content,
 )
 from zeromsg.store.inside import LEADS_OUT, leads_out, read_inside
+from zeromsg.store.sites import SIZE_LIMIT
 from zeromsg.wire.json_text import dump
 from zeromsg.wire.names import P2P_JSON
 
@@ -50,7 +51,8 @@ def new_site(
         "postmessage_nonce_security": True,
         **(extras or {}),
     }
-    sign_site(folder, key, wall, new_content(key.address, [], 0, **members))
+    # Its size is for who names it in a configuration, with the limit that it needs.
+    sign_site(folder, key, wall, new_content(key.address, [], 0, **members), size_limit=None)
     return key
 
 
@@ -65,15 +67,25 @@ def sign_site(
     key: PrivateKey,
     wall: Callable[[], float],
     content: Mapping[str, Any] | None = None,
+    *,
+    size_limit: int | None = SIZE_LIMIT,
 ) -> Mapping[str, Any]:
     """Sign a site's directory as it is now; returns the new content.json.
 
     content: what to begin with, by default the content.json that is there.
-    Raises ConfigError, also for rules that nodes would not take.
+    size_limit: of the node that serves it, None for any size.
+    Raises ConfigError, also for rules and for a size that nodes would not take.
     """
     before = content if content is not None else _read_root(folder)
     entries = _entries(folder)
     _check_rules(folder, before)
+    size = sum(entry.size for entry in entries)
+    if size_limit is not None and size > size_limit:
+        raise ConfigError(
+            f"the files of {folder} have {size} bytes, and nodes take {size_limit} of a site: "
+            "take some out, or raise the site's size_limit in the configuration of every "
+            "node that is to hold it, and name this node's by --config"
+        )
     fresh = dict(before)
     fresh["files"] = {
         entry.inner_path: {"sha512": entry.sha512, "size": entry.size} for entry in entries

@@ -78,6 +78,8 @@ class Site:
         self._stamp: tuple[int, int] | None = None
         self.rules: Rules | None = None
         self.rules_problem = _NO_CONTENT
+        # Why the newest version that was met, validly signed, does not count.
+        self.version_problem = ""
         # The last rules that could be used, and as JSON the keys that they were made of.
         self._usable: tuple[str, Rules] | None = None
 
@@ -124,6 +126,7 @@ class Site:
             self.load()
         except ConfigError as problem:
             self._verified = verified
+            self.version_problem = str(problem)
             self._log.warn("{problem}", problem=str(problem))
             return False
         return self._held.get(ROOT) != before
@@ -201,7 +204,8 @@ class Site:
                 listed[entry.inner_path] = inner_path
         size = sum(entry.size for entry in entries.values())
         if size > self.size_limit:
-            raise ContentRefused(f"its files have {size} bytes, over {self.size_limit}", 0)
+            self.version_problem = f"its files have {size} bytes, over {self.size_limit}"
+            raise ContentRefused(self.version_problem, 0)
         optional = {
             entry.inner_path: entry
             for inner_path, content in held.items()
@@ -210,6 +214,7 @@ class Site:
         }
         self._held, self._entries = held, entries
         self._optional, self._listed = optional, listed
+        self.version_problem = ""
 
     def _verify_on_disk(self, entry: FileEntry) -> None:
         try:
