@@ -54,6 +54,7 @@ def findings(result):
     return [(found["level"], found["key"]) for found in json.loads(result.stdout)["findings"]]
 
 
+ANN = "1KJwzAddgi1spf4ZNKSaAPYPqbFnML9nQS"
 GOOD = {"filter": '.*"text": .*', "size_limit": 1000, "freq_limit": 1}
 
 
@@ -77,6 +78,9 @@ def test_good_rules(check):
         ({**GOOD, "program": "counters.n < 5"}, "program"),
         ({**GOOD, "signed_only": []}, "signed_only"),
         ({**GOOD, "signed_only": 5}, "signed_only"),
+        ({**GOOD, "signed_only": "yes"}, "signed_only"),
+        ({**GOOD, "signed_only": ["true", ""]}, "signed_only"),
+        ({**GOOD, "signed_only": ANN[:-1] + "T"}, "signed_only"),
         ({**GOOD, "size_limit": 0}, "size_limit"),
         ({**GOOD, "size_limit": "1"}, "size_limit"),
         ({**GOOD, "schema": False}, "schema"),
@@ -111,6 +115,9 @@ def test_a_file_that_is_no_json_map_is_an_error(check, data):
         ({"filter": ".*" * 11}, "filter", "ten or more"),
         ({"rate": {"per_signer": [1, 1]}}, "rate", "does not bound unsigned"),
         ({"cert_signers": {"x.bit": []}}, "cert_signers", "has no address"),
+        ({"cert_signers": {"x.bit": "yes"}}, "cert_signers", "x.bit has no address"),
+        ({"cert_signers": {"x.bit": [ANN, "no"]}}, "cert_signers", "x.bit: 'no' is no address"),
+        ({"signed_only": [ANN, "Bert"]}, "signed_only", "'Bert' is no address"),
         ({"program": {"accept": "true", "counters": {"n": "1"}}}, "program", "never looked at"),
     ],
 )
@@ -142,18 +149,18 @@ def test_a_recording_shows_whom_the_rules_would_refuse(check):
         **GOOD,
         "size_limit": 50,
         "schema": {"type": "object"},
-        "signed_only": ["1Good"],
+        "signed_only": [ANN],
         "program": "message.text != 'no'",
     }
     recording = [
-        event({"text": "fine"}, signed_by="1Good"),
-        event({"text": "x" * 50}, signed_by="1Good"),
-        event({"other": 1}, signed_by="1Good"),
-        event(['"text": '], signed_by="1Good"),
+        event({"text": "fine"}, signed_by=ANN),
+        event({"text": "x" * 50}, signed_by=ANN),
+        event({"other": 1}, signed_by=ANN),
+        event(['"text": '], signed_by=ANN),
         event({"text": "by another"}, signed_by="1Bad"),
         event({"text": "unsigned"}),
-        event({"text": "no"}, signed_by="1Good"),
-        event({"text": "fine too"}, signed_by="1Good"),
+        event({"text": "no"}, signed_by=ANN),
+        event({"text": "fine too"}, signed_by=ANN),
     ]
     result = check(rules, "--json", recording=recording)
     assert result.exit_code == 0
