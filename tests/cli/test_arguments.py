@@ -65,6 +65,7 @@ def test_help_of_every_command(command):
         (("listen", SITE, "--verdict", "maybe"), "'maybe' is not one of"),
         (("listen", SITE, "--seconds", "soon"), "'soon' is no number of seconds"),
         (("listen", SITE, "--seconds", "inf"), "'inf' is no number of seconds"),
+        (("listen", SITE, "--sign", "user"), "--sign goes with --reply"),
         (("demo", "--port", "70000"), "70000 is not in the range"),
     ],
 )

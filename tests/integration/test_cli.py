@@ -207,6 +207,28 @@ def test_replies_are_gathered(two_nodes, site, background):
     assert listening.end() == 0
 
 
+def test_replies_are_signed_where_the_rules_want_it(new_node, site, background):
+    (site.folder / "p2p.json").write_text('{"filter": ".*", "signed_only": true}')
+    sign_site(site.folder, site.key, time.time)
+    first = new_node(sites={site.address: site.folder}).start()
+    second = new_node(sites={site.address: None}, connect=[first.peer]).start()
+    wait_for(
+        lambda: all(node.site(site.address)["takes_messages"] for node in (first, second)),
+        COMMAND_SECONDS,
+        "both nodes hold the site",
+    )
+    listening = background(
+        "listen", site.address, "--reply", "me", "--sign", "user", "--node", second.url
+    )
+    wait_for_clients(second, site, 1)
+    asked = zeromsg(
+        "broadcast", site.address, "who?", "--ask", "--sign", "user", "--node", first.url
+    )
+    assert (asked.returncode, asked.stdout) == (0, f"{second.peer}  me\n")
+    assert listening.end() == 0
+    assert listening.err == ""
+
+
 def test_a_reply_by_hand(two_nodes, site, background):
     first, second = two_nodes
     listening = background("listen", site.address, "--json", "--node", second.url)

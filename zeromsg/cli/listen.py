@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from zeromsg.cli.acting import as_options, key_for
+from zeromsg.cli.messages import stated
 from zeromsg.cli.options import (
     json_option,
     json_or_text,
@@ -19,6 +20,7 @@ from zeromsg.cli.options import (
     node_url,
     seconds_up_to,
     settings_of,
+    sign_option,
     site_argument,
 )
 from zeromsg.cli.output import emit, sender, shown
@@ -63,6 +65,7 @@ _VERDICTS = {
     metavar="JSON",
     help="Answer questions of peers with this; what is no JSON is a text.",
 )
+@sign_option
 @click.option(
     "--record",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -81,6 +84,7 @@ def listen(
     seconds: float | None,
     verdict: str,
     reply: str | None,
+    privatekey: Any,
     record: Path | None,
     key_names: Sequence[str],
     as_user: str | None,
@@ -93,13 +97,15 @@ def listen(
 
     When the node restarts, it is connected again.
     """
+    if privatekey is not None and reply is None:
+        raise click.UsageError("--sign goes with --reply: nothing else is said")
     settings = settings_of(config, data_dir)
     url = node_url(node, settings)
     keys = key_texts(key_names, config, data_dir)
     hush()
     with ExitStack() as stack:
         file = stack.enter_context(record.open("a")) if record is not None else None
-        wanted = Wanted(count, _VERDICTS[verdict], reply, file, as_json, keys)
+        wanted = Wanted(count, _VERDICTS[verdict], reply, privatekey, file, as_json, keys)
 
         async def job(reactor: Any) -> int:
             # Good for all connections: it stays the same while there is the user.
@@ -114,12 +120,13 @@ class Wanted:
     """What is to be done with messages.
 
     verdict: the command that tells it, or None. reply: JSON or text, or None.
-    keys: shared keys to read with, by name.
+    privatekey: what signs replies, as a call has it. keys: shared keys to read with, by name.
     """
 
     count: int | None
     verdict: str | None
     reply: str | None
+    privatekey: Any
     record: TextIO | None
     as_json: bool
     keys: Mapping[str, str]
@@ -208,8 +215,12 @@ class _Listener:
         if self._wanted.verdict is not None:
             self._call(self._wanted.verdict, {"hash": event.get("hash")})
         if self._wanted.reply is not None and not event.get("broadcast"):
-            params = {"hash": event.get("hash"), "message": json_or_text(self._wanted.reply)}
-            self._call(PEER_REPLY, params)
+            params = {
+                "hash": event.get("hash"),
+                "message": json_or_text(self._wanted.reply),
+                "privatekey": self._wanted.privatekey,
+            }
+            self._call(PEER_REPLY, stated(params))
 
     def _call(self, cmd: str, params: dict[str, Any]) -> None:
         # `connected` goes on within the handshake, so before any message comes.
