@@ -270,7 +270,9 @@ def replay(rules: Rules, lines: Iterable[Mapping[str, Any]]) -> Iterator[Refusal
         facts = Facts(
             message, len(text), signer, cert, parse_timestamp(event.get("timestamp")) or 0.0
         )
-        subject = Subject(str(event.get("site", "")), message, text, None, signer)
+        # Who tries rules on a recording wants the reasons that a sender gets.
+        site = str(event.get("site", ""))
+        subject = Subject(site, message, text, None, signer, ours=True)
         rejected = check_message(subject, facts, rules)
         if rejected is not None:
             yield Refusal(number, rejected.check, rejected.text)
