@@ -247,6 +247,26 @@ def test_a_reply_by_hand(two_nodes, site, background):
     assert asking.out == "!\n"
 
 
+def test_what_became_of_a_message_that_was_heard(two_nodes, site, background):
+    first, second = two_nodes
+    listening = background("listen", site.address, "--hash", "--count", 1, "--node", second.url)
+    wait_for_clients(second, site, 1)
+    sent = zeromsg("broadcast", site.address, "hello", "--json", "--node", first.url)
+    assert listening.process.wait(COMMAND_SECONDS) == 0
+    hash, _, text = listening.out.partition("  ")
+    assert text == f"{first.peer}: hello\n"
+    assert len(hash) == 16
+    whole = json.loads(sent.stdout)["hash"]
+    for beginning in (hash, hash[:8].upper(), whole):
+        why = zeromsg("why", beginning, "--config", second.config)
+        assert why.returncode == 0, why.stderr
+        assert why.stdout.startswith(
+            f"message {whole}\nsite {site.address}, fate: accepted\n1 cop(ies), from {first.peer}"
+        )
+    short = zeromsg("why", hash[:7], "--config", second.config)
+    assert (short.returncode, "at least the first 8" in short.stderr) == (1, True)
+
+
 def test_silence_is_a_failure_after_the_timeout(two_nodes, site):
     first, second = two_nodes
     asked = zeromsg("broadcast", site.address, "?", "--ask", "--timeout", 0.5, "--node", first.url)
