@@ -105,6 +105,18 @@ def test_a_file_that_is_no_json_map_is_an_error(check, data):
 
 
 @pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (b'{\n"filter": ".*",\n"size_limit" 5\n}', "line 3, column 14: Expecting ':' delimiter"),
+        (b'{\n"filter": "\xff"}', "line 2 is no UTF-8"),
+        (b'{"filter": ".*", "max_age": NaN}', "NaN is no JSON"),
+    ],
+)
+def test_where_a_file_is_no_json_is_told(check, data, where):
+    assert check(data).stdout == f"error: p2p.json is no JSON: {where}\n"
+
+
+@pytest.mark.parametrize(
     ("more", "key", "says"),
     [
         ({"filtre": "x"}, "filtre", "did you mean filter?"),
@@ -175,7 +187,8 @@ def test_a_recording_shows_whom_the_rules_would_refuse(check):
     ]
     lines = check(rules, recording=recording).stdout.splitlines()
     assert lines[0].startswith("line 2: size: ")
-    assert len(lines) == 6
+    assert lines[6:] == ["2 of 8 messages pass"]
+    assert json.loads(result.stdout)["messages"] == 8
 
 
 def test_counters_count_along_a_recording(check):
@@ -193,7 +206,13 @@ def test_counters_count_along_a_recording(check):
 
 
 def test_an_empty_recording_refuses_nothing(check):
-    assert check(GOOD, recording=b"").stdout == "nothing is wrong with these rules\n"
+    text = check(GOOD, recording=b"").stdout
+    assert text == "nothing is wrong with these rules\n0 of 0 messages pass\n"
+
+
+def test_that_all_messages_pass_is_said_too(check):
+    text = check(GOOD, recording=[event({"text": "x"})] * 3).stdout
+    assert text == "nothing is wrong with these rules\n3 of 3 messages pass\n"
 
 
 def test_rules_that_do_not_compile_are_not_replayed(check):

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zeromsg.cli import main
+from zeromsg.policy import rule_review
 from zeromsg.service import config
 from zeromsg.service.site_templates import TEMPLATES, template_files
 from zeromsg.store.sites import Site
@@ -94,6 +95,21 @@ def test_new_refuses_rules_that_nodes_would_not_take(folder, data_dir):
     result = site("new", folder, "--data-dir", str(data_dir))
     assert result.exit_code == 2
     assert "p2p.json" in result.stderr
+
+
+def test_new_and_sign_warn_of_rules_as_rules_check_does(folder, data_dir, monkeypatch):
+    monkeypatch.setattr(rule_review, "SLOW_SECONDS", 1000.0)
+    (folder / "p2p.json").write_text('{"filter": ".*", "sze_limit": 5}')
+    warning = "warning: p2p.json: sze_limit: no node knows this key; did you mean size_limit?\n"
+    made = site("new", folder, "--data-dir", str(data_dir))
+    assert (made.exit_code, made.stderr) == (0, warning)
+    signed = site("sign", folder, "--data-dir", str(data_dir), "--json")
+    assert (signed.exit_code, signed.stderr) == (0, warning)
+    assert json.loads(signed.stdout)["files"] == ["index.html", "p2p.json"]
+    (folder / "p2p.json").write_text('{"filter": ".*",\n"size_limit" 5}')
+    refused = site("sign", folder, "--data-dir", str(data_dir))
+    assert refused.exit_code == 2
+    assert "p2p.json is no JSON: line 2, column 14: " in refused.stderr
 
 
 def test_sign_takes_up_changes(folder, data_dir):

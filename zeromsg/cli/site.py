@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 
 from zeromsg.cli.acting import asked_passphrase
@@ -20,16 +21,19 @@ from zeromsg.cli.options import (
 )
 from zeromsg.cli.output import emit, table
 from zeromsg.cli.peers import peers
+from zeromsg.cli.rules import show_findings
 from zeromsg.cli.status import fetch_status, show_sites
 from zeromsg.cli.working import hush, work
 from zeromsg.client import CallRefused, NodeUnreachable
 from zeromsg.errors import ConfigError, ContentRefused
+from zeromsg.policy.rule_review import review
 from zeromsg.policy.site_content import ROOT, file_entries, parse_content
 from zeromsg.service.assembly import USERS_FILE, open_users
 from zeromsg.service.config import Settings
 from zeromsg.service.site_making import must_be_no_site, new_site, sign_site
 from zeromsg.service.site_templates import SITE_EXTRAS, TEMPLATES, copy_template
 from zeromsg.store.sites import SIZE_LIMIT
+from zeromsg.wire.names import P2P_JSON
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -80,6 +84,7 @@ def new(
         (folder / ROOT).unlink(missing_ok=True)
         raise
     path = str(folder.absolute())
+    _warn_of_rules(folder)
     size = sum(entry.size for entry in file_entries(ROOT, _content_of(folder)))
     if as_json:
         emit({"address": key.address, "path": path, "users_file": str(users_file), "size": size})
@@ -121,6 +126,7 @@ def sign(folder: Path, config: Path | None, data_dir: Path | None, as_json: bool
     limits = {site.address: site.size_limit for site in settings.sites}
     limit = limits.get(address, SIZE_LIMIT)
     content = sign_site(folder, key, time.time, size_limit=limit)
+    _warn_of_rules(folder)
     size = sum(entry.size for entry in file_entries(ROOT, content))
     if size > SIZE_LIMIT:
         click.echo(
@@ -133,6 +139,16 @@ def sign(folder: Path, config: Path | None, data_dir: Path | None, as_json: bool
         emit({"address": address, "modified": content["modified"], "files": files})
     else:
         click.echo(f"Signed {len(content['files'])} file(s) of the site {address}")
+
+
+def _warn_of_rules(folder: Path) -> None:
+    """Say what `zeromsg rules check` says of the rules that were signed."""
+    rules = folder / P2P_JSON
+    if rules.exists():
+        _, findings = review(rules.read_bytes())
+        show_findings(
+            [attrs.evolve(found, key=f"{P2P_JSON}: {found.key}") for found in findings], err=True
+        )
 
 
 def _content_of(folder: Path) -> dict[str, Any]:
