@@ -87,7 +87,23 @@ def test_new_makes_no_site_when_its_key_cannot_be_kept(folder, data_dir):
     result = site("new", folder, "--data-dir", str(data_dir))
     assert result.exit_code == 2
     assert "users.json: this is no JSON" in result.stderr
-    assert not (folder / "content.json").exists()
+    assert [file.name for file in folder.iterdir()] == ["index.html"]
+
+
+@pytest.mark.parametrize("template", [(), ("--template", "chat")])
+def test_a_new_site_that_fails_leaves_nothing_behind(data_dir, tmp_path, template):
+    """Otherwise the next try finds files in its way, and they become the site's."""
+    data_dir.mkdir()
+    (data_dir / "users.json").write_text("no JSON")
+    result = site("new", tmp_path / "a" / "b", *template, "--data-dir", str(data_dir))
+    assert result.exit_code == 2
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "notes").write_text("mine")
+    (tmp_path / "a" / "CON").write_text("a name that nodes refuse")
+    result = site("new", tmp_path / "a", *template, "--data-dir", str(data_dir))
+    assert result.exit_code == 2
+    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == ["CON", "notes"]
 
 
 def test_new_refuses_rules_that_nodes_would_not_take(folder, data_dir):

@@ -86,6 +86,16 @@ def test_a_link_that_leads_out_of_the_directory_is_refused(tmp_path, target):
     assert (folder / "content.json").read_bytes() == before
 
 
+def test_rules_are_not_written_through_a_link(tmp_path):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "p2p.json").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="it leads out"):
+        made(folder)
+    assert not (tmp_path / "elsewhere").exists()
+    assert (folder / "p2p.json").is_symlink()
+
+
 def test_a_link_that_stays_in_the_directory_is_a_file(tmp_path):
     (tmp_path / "all.js").write_bytes(b"1;")
     (tmp_path / "latest.js").symlink_to("all.js")

@@ -30,8 +30,8 @@ from zeromsg.policy.rule_review import review
 from zeromsg.policy.site_content import ROOT, file_entries, parse_content
 from zeromsg.service.assembly import USERS_FILE, open_users
 from zeromsg.service.config import Settings
-from zeromsg.service.site_making import must_be_no_site, new_site, sign_site
-from zeromsg.service.site_templates import SITE_EXTRAS, TEMPLATES, copy_template
+from zeromsg.service.site_making import must_be_no_site, new_site, or_nothing, sign_site
+from zeromsg.service.site_templates import SITE_EXTRAS, TEMPLATES, copy_template, template_files
 from zeromsg.store.sites import SIZE_LIMIT
 from zeromsg.wire.names import P2P_JSON
 
@@ -73,16 +73,13 @@ def new(
     users_file = desk.path
     must_be_no_site(folder)
     extras = None
-    if template is not None:
-        copy_template(template, folder)
-        title, extras = title or TEMPLATES[template].title, SITE_EXTRAS
-    key = new_site(folder, title, secrets.token_bytes, time.time, extras)
-    try:
+    # A site whose key could not be kept would be nobody's.
+    with or_nothing(folder, template_files(template) if template is not None else ()):
+        if template is not None:
+            copy_template(template, folder)
+            title, extras = title or TEMPLATES[template].title, SITE_EXTRAS
+        key = new_site(folder, title, secrets.token_bytes, time.time, extras)
         desk.do("site_key_add", {"key": key.wif}, create=True)
-    except BaseException:
-        # A site whose key could not be kept would be nobody's.
-        (folder / ROOT).unlink(missing_ok=True)
-        raise
     path = str(folder.absolute())
     _warn_of_rules(folder)
     size = sum(entry.size for entry in file_entries(ROOT, _content_of(folder)))

@@ -1,6 +1,8 @@
 """Making and signing sites in a directory of the operator."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,27 @@ from zeromsg.wire.names import P2P_JSON
 DEFAULT_RULES: Mapping[str, Any] = {"filter": ".*", "size_limit": 10_000}
 
 
+@contextmanager
+def or_nothing(folder: Path, names: Iterable[str] = ()) -> Iterator[None]:
+    """Take away what was made in a directory if it fails: a new site's files, and these.
+
+    What was there before stays, and so does what somebody else put there meanwhile.
+    """
+    files = [folder / name for name in (P2P_JSON, ROOT, *names)]
+    fresh = [file for file in files if not os.path.lexists(file)]
+    folders = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield
+    except BaseException:
+        for file in fresh:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        for each in folders:
+            with suppress(OSError):  # it is not empty
+                each.rmdir()
+        raise
+
+
 def new_site(
     folder: Path,
     title: str,
@@ -36,23 +59,25 @@ def new_site(
 
     Files that are there already become the site's. extras: further members of
     the content.json. Returns the site's key, whose address is the site's.
-    Raises ConfigError.
+    Raises ConfigError, and leaves nothing behind then.
     """
     must_be_no_site(folder)
     key = PrivateKey.generate(entropy)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / P2P_JSON).exists():
-            (folder / P2P_JSON).write_text(dump(DEFAULT_RULES) + "\n")
-    except OSError as problem:
-        raise ConfigError(f"cannot write to {folder}: {problem.strerror}") from None
-    members = {
-        "title": title or folder.resolve().name,
-        "postmessage_nonce_security": True,
-        **(extras or {}),
-    }
-    # Its size is for who names it in a configuration, with the limit that it needs.
-    sign_site(folder, key, wall, new_content(key.address, [], 0, **members), size_limit=None)
+    with or_nothing(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Through a link that leads nowhere it would be written somewhere else.
+            if not os.path.lexists(folder / P2P_JSON):
+                (folder / P2P_JSON).write_text(dump(DEFAULT_RULES) + "\n")
+        except OSError as problem:
+            raise ConfigError(f"cannot write to {folder}: {problem.strerror}") from None
+        members = {
+            "title": title or folder.resolve().name,
+            "postmessage_nonce_security": True,
+            **(extras or {}),
+        }
+        # Its size is for who names it in a configuration, with the limit that it needs.
+        sign_site(folder, key, wall, new_content(key.address, [], 0, **members), size_limit=None)
     return key
 
 
