@@ -58,7 +58,7 @@ class _Plain:
 
 
 class End(_Plain):
-    """One end of a connection. stuck: its peer does not read."""
+    """One end of a connection. stuck: its peer does not read. reading: whether this end does."""
 
     TLS = False
 
@@ -73,6 +73,7 @@ class End(_Plain):
         self.connected = True
         self.disconnecting = False
         self.stuck = False
+        self.reading = True
         self.aborted = False
         self.buffer = bytearray()
         self.writes: list[tuple[float, bytes]] = []
@@ -108,6 +109,12 @@ class End(_Plain):
     def abortConnection(self) -> None:
         self.aborted = True
         self.clock.callLater(0, self.end, ConnectionAborted())
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """There is no TCP."""

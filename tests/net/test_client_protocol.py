@@ -16,6 +16,7 @@ from zeromsg.net.client_protocol import (
     ClientLimits,
     text_frame,
 )
+from zeromsg.testing.plain_client import frame
 from zeromsg.testing.websocket import BINARY, CLOSE, PING, PONG, TEXT, WebSocketClient, Wire
 
 SITE = "1" + "a" * 30
@@ -579,3 +580,60 @@ def test_any_frames_are_answered_or_close_the_connection(clock, errors, chunks):
     assert not client.wire.connected, "nobody answered its pings"
     assert len(calls.opened) == len(calls.closed) == 1
     assert errors == []
+
+
+# Taking turns
+
+
+class Slow(Calls):
+    """Whose calls take a while of the node's time."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self._clock = clock
+
+    def called(self, client, call):
+        self._clock.rightNow += 0.02
+        super().called(client, call)
+
+
+def ping(number):
+    return frame(TEXT, json.dumps({"cmd": "ping", "id": number}).encode())
+
+
+@pytest.fixture
+def slow(clock):
+    calls = Slow(clock)
+    factory = ClientFactory(clock, calls, LIMITS)
+    return calls, [WebSocketClient(factory.build(SITE), PROGRAM) for _ in range(2)]
+
+
+def test_a_client_of_many_calls_lets_others_have_their_turn(slow, clock):
+    calls, (busy, other) = slow
+    busy.feed(b"".join(map(ping, range(500))))
+    assert 2 <= len(calls.calls) <= 4 and not busy.wire.reading
+    other.feed(ping(1000))
+    assert calls.calls[-1].id == 1000 and len(calls.calls) <= 5
+    assert other.wire.reading
+    clock.advance(0)
+    assert [call.id for call in calls.calls if call.id < 1000] == list(range(500))
+    assert [message["to"] for message in busy.messages()] == list(range(500))
+    assert busy.wire.reading
+
+
+def test_what_comes_while_a_client_waits_is_not_lost(slow, clock):
+    calls, (busy, _) = slow
+    cut = ping(10)
+    busy.feed(b"".join(map(ping, range(10))) + cut[:5])
+    busy.feed(cut[5:] + ping(11))
+    assert len(calls.calls) <= 4
+    clock.advance(0)
+    assert [call.id for call in calls.calls] == list(range(12))
+
+
+def test_calls_of_a_client_that_is_gone_are_not_run(slow, clock):
+    calls, (busy, _) = slow
+    busy.feed(b"".join(map(ping, range(500))))
+    busy.wire.abortConnection()
+    clock.advance(0)
+    assert len(calls.calls) <= 4 and len(calls.closed) == 1

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionAborted
 
 from zeromsg.errors import Unreachable
 from zeromsg.net.peer_protocol import Limits, OwnAddress, TlsFailed, remote_of
@@ -473,6 +474,72 @@ def test_a_peer_that_leaves_too_much_unread_is_dropped(accepted, clock):
     assert owner.lost == [(made, True)]
     assert "does not read" in str(waiting[0].value)
     assert made._held == []
+
+
+def test_requests_beyond_what_a_peer_reads_are_not_looked_at(accepted, clock):
+    """A chunk may hold thousands that each ask for half a megabyte."""
+    made, owner, other = accepted(limits=Limits(unsent=100_000))
+    owner.respond = lambda cmd, params: {"body": bytes(50_000)}
+    made.transport.stuck = True
+    request = {"cmd": "getFile", "params": {}}
+    other.send(*({**request, "req_id": number} for number in range(100)))
+    assert made.transport.aborted and not made.open
+    assert len(owner.requests) < 10
+
+
+def slowly(clock, seconds, answer):
+    """What answers a request and takes so long for it."""
+
+    def respond(cmd, params):
+        clock.rightNow += seconds
+        return answer
+
+    return respond
+
+
+def chunk(*messages):
+    return b"".join(map(msgpack.packb, messages))
+
+
+def pings(count, start=0):
+    return [
+        {"cmd": "ping", "params": {}, "req_id": number} for number in range(start, start + count)
+    ]
+
+
+def test_a_chunk_of_many_messages_lets_others_have_their_turn(accepted, clock):
+    made, owner, other = accepted()
+    owner.respond = slowly(clock, 0.01, {"ok": "x"})
+    made.dataReceived(chunk(*pings(100)))
+    assert 4 <= len(owner.requests) <= 6 and not made.transport.reading
+    # What comes meanwhile, as TLS may have had some of it already, waits behind it.
+    made.dataReceived(chunk(*pings(10, 100)))
+    assert len(owner.requests) <= 6
+    turn(clock, 60)
+    assert [number for number, _, _ in owner.requests] == list(range(110))
+    assert [message["to"] for _, message in other.messages] == list(range(110))
+    assert made.transport.reading
+
+
+def test_who_is_to_rest_while_it_waits_for_its_turn_rests_then(accepted, clock):
+    made, owner, _ = accepted()
+    owner.respond = slowly(clock, 0.05, {"ok": "x"})
+    made.dataReceived(chunk(*pings(3)))
+    made.rest(0.25)
+    clock.advance(0)
+    assert len(owner.requests) == 1
+    clock.advance(0.26)
+    turn(clock)
+    assert len(owner.requests) == 3
+
+
+def test_who_is_gone_when_its_turn_comes_is_not_heard(accepted, clock):
+    made, owner, _ = accepted()
+    owner.respond = slowly(clock, 0.05, {"ok": "x"})
+    made.dataReceived(chunk(*pings(3)))
+    made.transport.end(ConnectionAborted())
+    turn(clock)
+    assert len(owner.requests) == 1 and owner.lost == [(made, True)]
 
 
 def test_nothing_is_held_once_it_was_read(accepted, clock):

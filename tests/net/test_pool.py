@@ -488,6 +488,16 @@ def test_the_seventh_connection_of_a_host_in_a_round_is_refused(world, clock):
     assert one.accept(PeerAddress("203.0.113.9", 5)) is not None
 
 
+def test_all_addresses_of_one_line_count_as_one_host(world):
+    """Who has one address of IPv6 has 2^64, and could take every place with them."""
+    one = world.pool(1)
+    taken = [one.accept(PeerAddress(f"2001:db8:0:1::{n:x}", 5)) for n in range(1, 9)]
+    assert [link is not None for link in taken] == [True] * 6 + [False] * 2
+    assert one.accept(PeerAddress("2001:db8:0:2::1", 5)) is not None
+    # On a private network each machine is its own.
+    assert all(one.accept(PeerAddress(f"fd00::{n:x}", 5)) for n in range(1, 9))
+
+
 def test_loopback_may_connect_as_often_as_it_likes(world):
     one = world.pool(1)
     assert all(one.accept(PeerAddress("127.0.0.1", 40000 + n)) for n in range(50))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from zeromsg.policy.addresses import ONIONS, is_private, range_of, unfit
+from zeromsg.policy.addresses import ONIONS, is_private, line_of, range_of, unfit
 from zeromsg.wire.values import PeerAddress
 
 ONION = "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion"
@@ -90,3 +90,22 @@ def test_nobody_listens_at_port_0(host):
 )
 def test_ranges(host, found):
     assert range_of(host) == found
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("192.168.1.5", "192.168.1.5"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("::1", "::1"),
+        ("fe80::1", "fe80::1"),
+        ("fd00:1:2:3::4", "fd00:1:2:3::4"),
+        ("2002:cb00:7109::1", "203.0.113.9"),
+        ("64:ff9b::cb00:7109", "203.0.113.9"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+    ],
+)
+def test_what_is_on_one_line(host, found):
+    assert line_of(host) == found

@@ -195,6 +195,7 @@ def test_the_first_list_of_signers_is_confirmed_for_later():
         (b'{"a": ' + b"9" * 5000 + b"}", "no JSON"),
         (b'{"a": "\n"}', "no JSON"),
         (b'{"a": ' * DEPTH_LIMIT + b"{}" + b"}" * DEPTH_LIMIT, "deeply"),
+        (b'{"a": [' + b"[]," * 200_000 + b"0]}", "maps and lists"),
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "deeply"),
         (b'{"a": ' * 100_000 + b"1" + b"}" * 100_000, "deeply"),
     ],
@@ -508,6 +509,31 @@ def test_a_slow_expression_is_not_slow():
         include("x/content.json", KEYS[SITE], rules, files={"a" * 250: GOOD_FACT})
 
 
+def test_an_expression_that_takes_long_to_compile_is_refused():
+    """RE2 took a quarter of a second for each of these, and a site may have thousands."""
+    for pattern in ("(?:.{0,1000})" * 10, r"[\pL\pN]{1000}"):
+        with pytest.raises(ContentRefused, match="cannot be used"):
+            include("x/content.json", KEYS[SITE], {"files_allowed": pattern})
+
+
+def test_an_expression_is_not_matched_with_more_names_than_there_is_time_for():
+    files = {f"{number:03}{'a' * 240}": GOOD_FACT for number in range(500)}
+    assert include("x/content.json", KEYS[SITE], {"files_allowed": "[a-z0-9]+"}, files=files)
+    for rules in (
+        {"files_allowed": "(?:a?){1000}.*"},
+        {"files_allowed_optional": "(?:a?){1000}.*"},
+    ):
+        key = "files" if "files_allowed" in rules else "files_optional"
+        with pytest.raises(ContentRefused, match=f"^{key} are too many"):
+            include("x/content.json", KEYS[SITE], rules, **{key: files})
+
+
+def test_what_is_too_large_is_not_looked_at_further():
+    rules = {"max_size": 1000, "files_allowed": "x"}
+    with pytest.raises(ContentRefused, match="too large"):
+        include("x/content.json", KEYS[SITE], rules, files={"a" * 200: GOOD_FACT}, more=[0] * 1000)
+
+
 # Users
 
 
@@ -552,6 +578,45 @@ def test_permissions_may_name_further_signers():
     assert users(signer=ALICE, permission_rules={".*": {"signers": [ALICE.address]}})
     with pytest.raises(ContentRefused, match="no valid signature"):
         users(signer=ALICE, permission_rules={"other/.*": {"signers": [ALICE.address]}})
+
+
+def test_very_many_permission_rules_are_refused():
+    few = {f"web/b{number}": {"max_size": number} for number in range(1000)}
+    assert users(permission_rules=few)
+    with pytest.raises(ContentRefused, match="permission_rules are too many"):
+        users(permission_rules={f"web/b{number}": {} for number in range(10_000)})
+    with pytest.raises(ContentRefused, match="permission_rules are too many"):
+        users(permission_rules={f"(?:a?){{1000}}{number}": {} for number in range(100)})
+
+
+def test_permission_rules_are_not_matched_with_a_very_long_user():
+    cert = {**certified(BOB), "cert_auth_type": "x" * 2000}
+    with pytest.raises(ContentRefused, match="too long"):
+        users(cert=cert, permission_rules={"(?:a?){1000}": {}})
+
+
+def test_joined_lists_of_rules_leave_the_rules_as_they_are():
+    rules = {"web": {"signers": [ALICE.address]}, "web/": {"signers": [SITE]}, ".*": {}}
+    for _ in range(2):
+        assert users(signer=ALICE, permission_rules=rules)
+    assert rules["web"] == {"signers": [ALICE.address]}
+
+
+def test_few_signatures_are_looked_at():
+    """Each takes a tenth of a millisecond, and there is room for 80,000."""
+    others = [PrivateKey(number.to_bytes(32, "big")).address for number in range(1, 100)]
+    wrong = dict.fromkeys(others, sign("something else", ALICE))
+
+    def judge(signers):
+        content = sign_content({"modified": NOW, "files": {}, **certified(BOB)}, ALICE)
+        content["signs"] = wrong | content["signs"]
+        above = {**USERS["user_contents"], "permissions": {BOB.address: {"signers": signers}}}
+        held = STORED | {"data/users/content.json": USERS | {"user_contents": above}}
+        return verify_content(SITE, BOBS, content_bytes(content), held, NOW)
+
+    assert judge([*others[:40], ALICE.address])
+    with pytest.raises(ContentRefused, match="no valid signature"):
+        judge([*others, ALICE.address])
 
 
 def test_permissions_of_the_address_come_before_those_of_the_name():

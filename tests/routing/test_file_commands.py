@@ -1,11 +1,14 @@
 """Commands about files: what ordinary zites read, and files that come when they are asked for."""
 
+import gc
 import json
 
 import pytest
 
 from zeromsg.policy.site_content import content_bytes, file_digest, parse_content, sign_content
 from zeromsg.routing import file_commands
+from zeromsg.routing.file_commands import FileCommands
+from zeromsg.routing.slices import SLICE_SECONDS
 from zeromsg.testing import Network
 
 DATA = {"topics": [{"topic_id": 1, "title": "one"}, {"topic_id": 2, "title": "two"}]}
@@ -62,6 +65,56 @@ def test_file_query_is_bounded(client, monkeypatch):
     assert len(client.ask("fileQuery", ["data/a.json", "topics"])) == 1
     monkeypatch.setattr(file_commands, "QUERY_BYTES", 10)
     assert client.ask("fileQuery", ["data/a.json"])["error"].startswith("too-big: ")
+
+
+class SlowClock:
+    """On which each look at the time takes as long as half a slice."""
+
+    def __init__(self, clock):
+        self._clock = clock
+        self.callLater = clock.callLater
+        self._late = 0.0
+
+    def seconds(self):
+        self._late += SLICE_SECONDS / 2
+        return self._clock.seconds() + self._late
+
+
+@pytest.fixture
+def slow(network):
+    """A node that takes a while for each file of a query."""
+    net = network(1)
+    net.main = net.site(files={f"data/{number}/x.json": b'[{"a": 1}]' for number in range(20)})
+    node = net.nodes[0].node
+    node.commands._table |= FileCommands(
+        sites=node.sites, files=node.files, permissions=node.permissions, clock=SlowClock(net.clock)
+    ).table()
+    return net
+
+
+def test_long_queries_do_not_hold_others_up(slow):
+    net = slow
+    client, other = (net.client(0, net.main) for _ in range(2))
+    first, second = (results(client.call("fileQuery", ["data/*/x.json"])) for _ in "12")
+    assert first == second == [] and other.ask("ping") == "pong"
+    others = results(other.call("fileQuery", ["data/0/x.json"]))
+    for _ in range(100):
+        net.clock.advance(0.001)
+        # One after the other, for each client.
+        assert not second or first
+    assert others == [[{"a": 1, "inner_path": ""}]]
+    assert len(first[0]) == len(second[0]) == 20
+
+
+def test_queries_of_a_client_that_is_gone_are_given_up(slow):
+    net = slow
+    client = net.client(0, net.main)
+    answers = [results(client.call("fileQuery", ["data/*/x.json"])) for _ in range(3)]
+    client.close()
+    net.advance(5)
+    # What was left undone would be found out now.
+    gc.collect()
+    assert answers == [[], [], []]
 
 
 def test_dir_list(client):

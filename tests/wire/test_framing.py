@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from zeromsg.errors import TheirMistake
+from zeromsg.wire import framing
 from zeromsg.wire.framing import Framer
 from zeromsg.wire.packing import MESSAGE_LIMIT, pack
 
@@ -61,10 +62,14 @@ def framer(allowed=STREAMS_ALLOWED):
     return Framer(lambda message: allowed)
 
 
+def feed(framer, chunk):
+    return list(framer.feed(chunk))
+
+
 def feed_all(framer, data, size):
     messages = []
     for start in range(0, len(data), size):
-        messages += framer.feed(data[start : start + size])
+        messages += feed(framer, data[start : start + size])
     return messages
 
 
@@ -79,7 +84,7 @@ def outcome(chunks, allowed=STREAMS_ALLOWED):
     cutter, messages = framer(allowed), []
     try:
         for chunk in chunks:
-            messages += cutter.feed(chunk)
+            messages += feed(cutter, chunk)
     except TheirMistake:
         return None
     # As text, since NaN is unlike itself.
@@ -95,7 +100,7 @@ def test_the_recordings_hold_what_they_should():
 @recorded
 def test_a_recorded_direction_at_once(pieces, decoded):
     cutter = framer()
-    assert cutter.feed(b"".join(pieces)) == decoded
+    assert feed(cutter, b"".join(pieces)) == decoded
     assert not cutter.partial
 
 
@@ -104,9 +109,9 @@ def test_a_recorded_direction_byte_by_byte(pieces, decoded):
     cutter = framer()
     for piece, message in zip(pieces, decoded, strict=True):
         for position in range(len(piece) - 1):
-            assert cutter.feed(piece[position : position + 1]) == []
+            assert feed(cutter, piece[position : position + 1]) == []
             assert cutter.partial
-        assert cutter.feed(piece[-1:]) == [message]
+        assert feed(cutter, piece[-1:]) == [message]
         assert not cutter.partial
 
 
@@ -115,7 +120,7 @@ def test_a_recorded_direction_in_any_chunks(name, cuts):
     pieces, decoded = RECORDED[name]
     cutter, messages = framer(), []
     for chunk in cut(b"".join(pieces), cuts):
-        messages += cutter.feed(chunk)
+        messages += feed(cutter, chunk)
     assert messages == decoded
     assert not cutter.partial
 
@@ -144,7 +149,7 @@ def test_any_chunking_yields_the_same_messages(stream, cuts):
             wanted.append({**announced, "body": body})
     cutter, messages = framer(), []
     for chunk in cut(data, cuts):
-        messages += cutter.feed(chunk)
+        messages += feed(cutter, chunk)
     assert messages == wanted
     assert not cutter.partial
 
@@ -181,22 +186,22 @@ def test_a_message_starts_as_a_map_or_is_refused_at_its_first_byte(first):
     is_map = 0x80 <= first <= 0x8F or first in (0xDE, 0xDF)
     for before in (b"", pack({"cmd": "ping"})):
         split, whole = framer(), framer()
-        split.feed(before)
+        feed(split, before)
         if is_map:
-            split.feed(bytes([first]))
-            whole.feed(before + bytes([first]))
+            feed(split, bytes([first]))
+            feed(whole, before + bytes([first]))
         else:
             with pytest.raises(TheirMistake):
-                split.feed(bytes([first]))
+                feed(split, bytes([first]))
             with pytest.raises(TheirMistake):
-                whole.feed(before + bytes([first]))
+                feed(whole, before + bytes([first]))
 
 
 def test_nothing_in_gives_nothing_out():
     cutter = framer()
-    assert cutter.feed(b"") == []
-    cutter.feed(b"\x81")
-    assert cutter.feed(b"") == []
+    assert feed(cutter, b"") == []
+    feed(cutter, b"\x81")
+    assert feed(cutter, b"") == []
     assert cutter.partial
 
 
@@ -249,31 +254,58 @@ def test_many_small_messages_are_no_large_one():
 
 
 @pytest.mark.parametrize(
-    "opening",
-    [b"\x81\xa1l\xdd\x7f\xff\xff\xff", b"\x81\xa1l\xdf\x7f\xff\xff\xff", b"\xdf\x7f\xff\xff\xff"],
-    ids=["list", "map", "the message itself"],
+    "header",
+    [
+        b"\x81\xa1l\xdb\x7f\xff\xff\xff",
+        b"\x81\xa1l\xc6\x7f\xff\xff\xff",
+        b"\x81\xa1l\xdd\x7f\xff\xff\xff",
+        b"\x81\xa1l\xdf\x7f\xff\xff\xff",
+        b"\xdf\x7f\xff\xff\xff",
+    ],
+    ids=["text", "binary", "list", "map", "the message itself"],
 )
-def test_a_giant_length_is_refused_at_its_header(opening):
+def test_a_giant_length_takes_no_more_memory_than_what_came_of_it(header):
     cutter = framer()
     tracemalloc.start()
     try:
-        with pytest.raises(TheirMistake):
-            cutter.feed(opening)
+        assert feed(cutter, header) == []
         assert tracemalloc.get_traced_memory()[1] < 100_000
+        with pytest.raises(TheirMistake):
+            feed_all(cutter, bytes(MESSAGE_LIMIT), CHUNK)
+        assert tracemalloc.get_traced_memory()[1] < 5 * MESSAGE_LIMIT
     finally:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("header", [b"\xdb\x7f\xff\xff\xff", b"\xc6\x7f\xff\xff\xff"])
-def test_a_giant_text_takes_no_more_memory_than_what_came_of_it(header):
+def peak(cutter, data):
+    """Most bytes that were taken while the framer got the data, which ends no message."""
+    tracemalloc.start()
+    try:
+        assert feed_all(cutter, data, CHUNK) == []
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("header", [b"\xdc\x20\x00", b"\xdd\x00\x00\x20\x00"])
+def test_lists_in_lists_whose_content_does_not_come_take_no_room(header):
+    assert peak(framer(), b"\x81\xa1l" + header * 1000) < 100_000
+
+
+@pytest.mark.parametrize("empty", [b"\x80", b"\x90", b"\xa2xy"])
+def test_what_came_of_a_message_takes_its_size_however_many_parts_it_has(empty):
+    row = b"\xdc\x20\x00" + empty * 8192
+    data = (b"\x81\xa1l\xdc\x20\x00" + row * 600)[: MESSAGE_LIMIT - 1]
+    assert peak(framer(), data) < 1.5 * MESSAGE_LIMIT
+
+
+def test_the_room_that_a_large_message_took_is_given_back():
     cutter = framer()
     tracemalloc.start()
     try:
-        assert cutter.feed(b"\x81\xa1l" + header) == []
-        assert tracemalloc.get_traced_memory()[1] < 100_000
-        with pytest.raises(TheirMistake):
-            feed_all(cutter, bytes(MESSAGE_LIMIT), CHUNK)
-        assert tracemalloc.get_traced_memory()[1] < 4 * MESSAGE_LIMIT
+        assert len(feed_all(cutter, of_size(MESSAGE_LIMIT), CHUNK)) == 1
+        assert len(feed(cutter, pack({"cmd": "ping"}))) == 1
+        assert tracemalloc.get_traced_memory()[0] < 100_000
     finally:
         tracemalloc.stop()
 
@@ -281,7 +313,7 @@ def test_a_giant_text_takes_no_more_memory_than_what_came_of_it(header):
 @pytest.mark.parametrize("opening", [b"\x91", b"\x81\x01"], ids=["lists", "maps"])
 def test_deep_nesting_is_refused(opening):
     with pytest.raises(TheirMistake):
-        framer().feed(b"\x81\x01" + opening * 100_000)
+        feed(framer(), b"\x81\x01" + opening * 100_000)
 
 
 # Streamed bodies.
@@ -294,21 +326,21 @@ def announcement(size, to=2):
 def test_the_limit_is_asked_with_the_message_that_announces():
     asked = []
     cutter = Framer(lambda message: asked.append(dict(message)) or 5)
-    (message,) = cutter.feed(announcement(3) + b"abc")
+    (message,) = feed(cutter, announcement(3) + b"abc")
     assert asked == [{"cmd": "response", "to": 2, "stream_bytes": 3}]
     assert message["body"] == b"abc"
 
 
 def test_the_limit_is_not_asked_for_ordinary_messages():
     cutter = Framer(lambda message: pytest.fail("nothing was announced"))
-    assert len(cutter.feed(pack({"cmd": "response", "to": 2, "body": b"abc"}))) == 1
+    assert len(feed(cutter, pack({"cmd": "response", "to": 2, "body": b"abc"}))) == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 5])
 def test_a_body_up_to_the_limit_is_taken(size):
     ping = {"cmd": "ping"}
     cutter = framer(allowed=5)
-    message, after = cutter.feed(announcement(size) + b"abcde"[:size] + pack(ping))
+    message, after = feed(cutter, announcement(size) + b"abcde"[:size] + pack(ping))
     assert message["body"] == b"abcde"[:size]
     assert after == ping
 
@@ -316,12 +348,12 @@ def test_a_body_up_to_the_limit_is_taken(size):
 @pytest.mark.parametrize("size", [6, 2**40, -1, 1.0, True, False, None, "3", b"3", [3], {}])
 def test_a_body_that_was_not_asked_for_is_refused_before_it_comes(size):
     with pytest.raises(TheirMistake, match="nobody asked"):
-        framer(allowed=5).feed(announcement(size))
+        feed(framer(allowed=5), announcement(size))
 
 
 def test_a_body_where_none_was_asked_for_is_refused():
     with pytest.raises(TheirMistake, match="nobody asked"):
-        framer(allowed=0).feed(announcement(1) + b"x")
+        feed(framer(allowed=0), announcement(1) + b"x")
 
 
 def test_a_body_may_be_larger_than_a_message():
@@ -345,9 +377,63 @@ def test_what_follows_a_body_must_be_a_map_again():
 
 def test_a_body_that_is_on_its_way_is_a_partial_message():
     cutter = framer()
-    assert cutter.feed(announcement(2)) == []
+    assert feed(cutter, announcement(2)) == []
     assert cutter.partial
-    assert cutter.feed(b"a") == []
+    assert feed(cutter, b"a") == []
     assert cutter.partial
-    assert len(cutter.feed(b"b")) == 1
+    assert len(feed(cutter, b"b")) == 1
     assert not cutter.partial
+
+
+# Scanners are shared between connections
+
+
+def test_messages_of_connections_that_take_turns_do_not_mix():
+    """Byte by byte, each connection in the middle of a message while others begin theirs."""
+    count = 3 * framing.SPARES
+    sent = [
+        [{"cmd": f"{number}-{turn}", "n": number} for turn in range(3)] for number in range(count)
+    ]
+    streams = [b"".join(map(pack, messages)) for messages in sent]
+    framers = [framer() for _ in range(count)]
+    got = [[] for _ in range(count)]
+    for bytes_of_all in itertools.zip_longest(*streams):
+        for number, byte in enumerate(bytes_of_all):
+            if byte is not None:
+                got[number] += feed(framers[number], bytes([byte]))
+    assert got == sent
+    assert len(framing._spares) <= framing.SPARES
+
+
+def test_what_could_not_be_read_spoils_no_other_connection():
+    bad = b"\x81\x81\xa1a\x01\x01"  # a map as a map's key
+    for _ in range(2 * framing.SPARES):
+        spoilt, cut = framer(), framer()
+        assert feed(cut, pack({"a": 1})[:-1]) == []
+        with pytest.raises(TheirMistake):
+            feed(spoilt, bad)
+        assert feed(framer(), pack({"cmd": "x"})) == [{"cmd": "x"}]
+
+
+def test_an_idle_connection_keeps_no_scanner():
+    framers = [framer() for _ in range(100)]
+    for each in framers:
+        feed(each, pack({"cmd": "x"}))
+    tracemalloc.start()
+    more = [framer() for _ in range(100)]
+    for each in more:
+        feed(each, pack({"cmd": "x"}))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 100 * 2000
+
+
+def test_a_scanner_that_held_much_is_not_kept():
+    framing._spares.clear()
+    one = framer()
+    data = pack({"cmd": "x", "text": "y" * (2 * framing._LARGE)})
+    for start in range(0, len(data), CHUNK):
+        messages = feed(one, data[start : start + CHUNK])
+    assert len(messages) == 1 and framing._spares == []
+    feed(one, pack({"cmd": "x"}))
+    assert len(framing._spares) == 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeromsg.wire.packing import MESSAGE_LIMIT, pack, packed_request, unpacker
+from zeromsg.wire.packing import MESSAGE_LIMIT, pack, packed_request, scanner, unpack
 
 VECTORS = pathlib.Path(__file__).parents[1] / "vectors"
 RECORDED = [
@@ -43,13 +43,6 @@ def with_bytes(value):
     if "$bin" in value:
         return bytes.fromhex(value["$bin"])
     return {key: with_bytes(item) for key, item in value.items()}
-
-
-def unpack(data):
-    decoder = unpacker()
-    decoder.feed(data)
-    (value,) = decoder
-    return value
 
 
 @pytest.mark.parametrize("message", RECORDED)
@@ -102,25 +95,41 @@ def test_extension_types_are_refused(data):
 
 
 @pytest.mark.parametrize(
-    ("header", "error"),
+    "header",
     [
-        (b"\xdd\xff\xff\xff\xff", ValueError),
-        (b"\xdf\xff\xff\xff\xff", ValueError),
-        # Of these nothing is made before all has come, and that is for the framer to bound.
-        (b"\xdb\xff\xff\xff\xff", StopIteration),
-        (b"\xc6\xff\xff\xff\xff", StopIteration),
-        (b"\xc9\x7f\xff\xff\xff\x01", StopIteration),
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdf\xff\xff\xff\xff",
+        b"\xdb\xff\xff\xff\xff",
+        b"\xc6\xff\xff\xff\xff",
+        b"\xc9\x7f\xff\xff\xff\x01",
     ],
     ids=["array32", "map32", "str32", "bin32", "ext32"],
 )
-def test_a_giant_length_allocates_nothing(header, error):
-    decoder = unpacker()
-    decoder.feed(header)
+def test_a_giant_length_allocates_nothing(header):
+    finder = scanner()
     tracemalloc.start()
     try:
-        with pytest.raises(error):
-            next(decoder)
+        finder.feed(header)
+        with pytest.raises(msgpack.OutOfData):
+            finder.skip()
+        with pytest.raises(ValueError, match=r"exceeds|incomplete"):
+            unpack(header)
         assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("empty", [b"\x90", b"\x80"], ids=["lists", "maps"])
+def test_a_message_of_very_many_lists_or_maps_is_refused(empty):
+    """One of five megabytes took over 300."""
+
+    row = b"\xdc\x20\x00" + empty * 8192
+    assert len(unpack(b"\x92" + row * 2)) == 2
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="too many lists and maps"):
+            unpack(b"\xdc\x02\x00" + row * 512)
+        assert tracemalloc.get_traced_memory()[1] < 10 * 1024 * 1024
     finally:
         tracemalloc.stop()
 

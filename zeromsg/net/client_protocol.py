@@ -8,6 +8,7 @@ to many clients, asking costs more than writing.
 """
 
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from zope.interface import implementer
 
 from zeromsg.interfaces import ICalls
 from zeromsg.log import leveled
+from zeromsg.net.turns import Turns
 from zeromsg.protocol.session import Session
 from zeromsg.wire import client_messages
 from zeromsg.wire.client_messages import Answer, BadCall, Unanswerable
@@ -32,6 +34,9 @@ CLOSE_SITE_GONE = 4004
 
 HELD_BYTES = 64 * 1024
 """From so much on a client is not ready for more; as much waits in its transport."""
+
+PIECE_BYTES = 4096
+"""What is cut into frames at a time, a millisecond's work where the frames are small."""
 
 PACE_SECONDS = 0.01
 """What frames wait for a client that loses answers which come too soon.
@@ -59,9 +64,21 @@ class ClientProtocol(WebSocketServerProtocol):
     _log = Logger(observer=leveled)
 
     def __init__(
-        self, calls: ICalls, site: str, user: str, limits: ClientLimits, trusted: bool
+        self,
+        calls: ICalls,
+        site: str,
+        user: str,
+        limits: ClientLimits,
+        trusted: bool,
+        turns: Turns,
     ) -> None:
         super().__init__()
+        self._turns = turns
+        # What came and was not handled yet: bytes, and messages that were cut out of them.
+        # Nothing is read while there is more than one turn's worth.
+        self._unread = bytearray()
+        self._messages: deque[bytes] = deque()
+        self._waits = False
         self._trusted = trusted
         self._calls = calls
         self._site = site
@@ -124,6 +141,39 @@ class ClientProtocol(WebSocketServerProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if not payload:
             return
+        self._messages.append(payload)
+
+    def dataReceived(self, data: bytes) -> None:
+        """The transport's bytes, in pieces: autobahn cuts all that it is given into frames."""
+        self._unread += data
+        if not self._waits:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Handle what came, as long as others need not wait too long for that."""
+        began, self._waits = self._turns.begin(), False
+        while self._messages or self._unread:
+            if self._messages:
+                self._handle(self._messages.popleft())
+            else:
+                piece = bytes(self._unread[:PIECE_BYTES])
+                del self._unread[:PIECE_BYTES]
+                super().dataReceived(piece)
+                if self._messages:
+                    continue  # one is always heard
+            more = bool(self._messages or self._unread)
+            if more and self._opened and self._turns.is_over(began):
+                self._waits = True
+                self._tcp.pauseProducing()
+                self._turns.wait(self._my_turn)
+                return
+
+    def _my_turn(self) -> None:
+        self._go_on()
+        if self._opened and not self._waits:
+            self._tcp.resumeProducing()
+
+    def _handle(self, payload: bytes) -> None:
         try:
             message = client_messages.parse(payload.decode())
         except UnicodeDecodeError:
@@ -140,6 +190,8 @@ class ClientProtocol(WebSocketServerProtocol):
         if self._opened:
             self._opened = False
             self._held.clear()
+            self._messages.clear()
+            self._unread.clear()
             self._guarded(self._calls.client_closed, self)
 
     def _guarded(self, call: Any, *arguments: Any) -> None:
@@ -235,6 +287,8 @@ class ClientFactory(WebSocketServerFactory):
         super().__init__(reactor=reactor, server="zeromsg")
         self._calls = calls
         self._limits = limits
+        # Apart from what peers have, so that neither can take the other's.
+        self._turns = Turns(reactor)
         self._clients: set[ClientProtocol] = set()
         self._holding: list[ClientProtocol] = []
         self.setProtocolOptions(
@@ -257,7 +311,7 @@ class ClientFactory(WebSocketServerFactory):
         return SiteClientFactory(self, site, user, trusted)
 
     def build(self, site: str, user: str = "", trusted: bool = False) -> ClientProtocol:
-        protocol = ClientProtocol(self._calls, site, user, self._limits, trusted)
+        protocol = ClientProtocol(self._calls, site, user, self._limits, trusted, self._turns)
         protocol.factory = self
         self._clients.add(protocol)
         protocol.is_closed.addBoth(lambda _: self._clients.discard(protocol))

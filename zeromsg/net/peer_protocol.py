@@ -29,6 +29,7 @@ from zeromsg.errors import TheirMistake, Unreachable
 from zeromsg.interfaces import Answer
 from zeromsg.log import leveled
 from zeromsg.net.tls import FIRST_BYTE
+from zeromsg.net.turns import Turns
 from zeromsg.policy.faces import CLEAR
 from zeromsg.protocol.conversation import (
     ANSWER_SECONDS,
@@ -103,6 +104,7 @@ class PeerProtocol(TwistedProtocol):
     tls_first: a dialler begins with TLS instead of a plain handshake.
     face: as whom this node shows itself here (`policy.faces`); with an onion's,
         an accepted connection has a pseudonym as `remote`.
+    turns: what it shares with the node's other connections.
     """
 
     _log = Logger(observer=leveled)
@@ -119,8 +121,10 @@ class PeerProtocol(TwistedProtocol):
         tls: CertificateOptions | None,
         tls_first: bool = False,
         face: str = CLEAR,
+        turns: Turns | None = None,
     ) -> None:
         self._owner = owner
+        self._turns = turns if turns is not None else Turns(clock)
         self.remote = remote
         self.identity = remote.host
         self.dialled = dialled
@@ -149,8 +153,10 @@ class PeerProtocol(TwistedProtocol):
         self._solitary = False
         self._paused = False
         self._resting = False
+        # Seconds that it has to rest when its turn comes; None where it waits for none.
+        self._rest_later: float | None = None
         # What came in one piece with what made it rest, and is not handled yet.
-        self._left: Iterator[Event] | None = None
+        self._left: Iterator[Event | None] | None = None
         self._held: list[bytes] = []
         self._held_size = 0
         self._reason = "the connection was lost"
@@ -308,7 +314,8 @@ class PeerProtocol(TwistedProtocol):
         else:
             self._handle(events)
 
-    def _handle(self, events: Iterator[Event]) -> None:
+    def _handle(self, events: Iterator[Event | None]) -> None:
+        began = self._turns.begin()
         try:
             for event in events:
                 if type(event) is RequestArrived:
@@ -317,6 +324,8 @@ class PeerProtocol(TwistedProtocol):
                     self._answered(event)
                 if self._ended():
                     return
+                if self._conversation.has_more and self._turns.is_over(began):
+                    self._wait_for_turn()
                 if self._is_resting():
                     self._left = events
                     return
@@ -335,10 +344,30 @@ class PeerProtocol(TwistedProtocol):
 
         What came in one piece with what is handled now waits, too.
         """
-        if self._connected and not self._closing and not self._resting:
-            self._resting = True
-            self._transport.pauseProducing()  # type: ignore[attr-defined]
+        if self._rest_later is not None:
+            self._rest_later = max(self._rest_later, seconds)
+        elif self._stop_reading():
             self._later(seconds, self._wake)
+
+    def _wait_for_turn(self) -> None:
+        """The same until the others were heard that sent something."""
+        if self._stop_reading():
+            self._rest_later = 0.0
+            self._turns.wait(self._my_turn)
+
+    def _stop_reading(self) -> bool:
+        if not self._connected or self._closing or self._resting:
+            return False
+        self._resting = True
+        self._transport.pauseProducing()  # type: ignore[attr-defined]
+        return True
+
+    def _my_turn(self) -> None:
+        seconds, self._rest_later = self._rest_later, None
+        if seconds and self._connected:
+            self._later(seconds, self._wake)
+        else:
+            self._wake()
 
     def _wake(self) -> None:
         self._resting = False
@@ -464,6 +493,8 @@ class PeerProtocol(TwistedProtocol):
         if self._held_size > self._limits.unsent:
             self._held.clear()
             self._reason = "it does not read"
+            # Nor is what it asked besides in the same bytes worth an answer.
+            self._closing = True
             self._transport.abortConnection()
 
     def _release(self) -> None:

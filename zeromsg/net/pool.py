@@ -20,7 +20,8 @@ from zeromsg.log import leveled
 from zeromsg.net.dialer import DIAL_ERRORS
 from zeromsg.net.peer_protocol import Limits, OwnAddress, PeerProtocol, TlsFailed, remote_of
 from zeromsg.net.socks import CONNECT_SECONDS as ONION_SECONDS
-from zeromsg.policy.addresses import is_private
+from zeromsg.net.turns import Turns
+from zeromsg.policy.addresses import is_private, line_of
 from zeromsg.policy.faces import CLEAR, Doors, is_pseudonym, make_pseudonym, speaks_of
 from zeromsg.policy.onion_dials import OnionDials
 from zeromsg.protocol.socks import SocksFailed
@@ -39,7 +40,8 @@ DIALS_LIMIT = 32
 CONNECT_SECONDS = 10.0
 ROUND_SECONDS = 15.0
 CONNECTS_A_ROUND = 6
-"""Connections one host may open in a round, as ZeroNet nodes count; loopback is exempt.
+"""Connections one host may open in a round, as ZeroNet nodes count; loopback is exempt. All of a
+/64 of IPv6 are one, as everybody with one address there has them all.
 
 So many does this node open to one host within any such time. Of loopback each port counts as one.
 """
@@ -120,6 +122,7 @@ class Pool:
         self._used = used
         self._face_of = face_of
         self._is_own = is_own
+        self._turns = Turns(clock)
         self._doors = Doors()
         self._onion_dials = OnionDials(rng)
         self._all: dict[PeerProtocol, None] = {}
@@ -363,6 +366,7 @@ class Pool:
             tls=None if face else self._tls,
             tls_first=tls_first,
             face=face,
+            turns=self._turns,
         )
 
     # Configured peers.
@@ -408,12 +412,13 @@ class Pool:
         if now >= self._round_ends:
             self._connects.clear()
             self._round_ends = now + ROUND_SECONDS
-        self._connects[remote.host] += 1
+        line = line_of(remote.host)
+        self._connects[line] += 1
         if not self._running or self._requests.banned(remote.host):
             return None
         if len(self._all) >= self._max_connections and not self._make_room(now):
             return None
-        if self._connects[remote.host] > CONNECTS_A_ROUND and not remote.is_loopback:
+        if self._connects[line] > CONNECTS_A_ROUND and not remote.is_loopback:
             return None
         link = self._protocol(remote, dialled=False)
         link.ready.addErrback(self._not_opened, link)

@@ -14,6 +14,7 @@ from zeromsg.wire.values import PeerAddress
 
 IPV4_RANGE = 16
 IPV6_RANGE = 48
+IPV6_LINE = 64
 ONIONS = "onion"
 """The one range of all onions: anybody can make as many as they like."""
 
@@ -73,6 +74,17 @@ def range_of(host: str) -> str:
     ip = _inner(ipaddress.ip_address(host))
     length = IPV4_RANGE if ip.version == 4 else IPV6_RANGE
     return str(ipaddress.ip_network((ip, length), strict=False))
+
+
+@functools.lru_cache(maxsize=4096)
+def line_of(host: str) -> str:
+    """What one line to the network has, as a text: an address, or a /64 of IPv6."""
+    if host.endswith(".onion") or ":" not in host or is_private(host):
+        return host
+    ip = _inner(ipaddress.ip_address(host))
+    if ip.version == 4:
+        return str(ip)
+    return str(ipaddress.ip_network((ip, IPV6_LINE), strict=False))
 
 
 @functools.lru_cache(maxsize=4096)

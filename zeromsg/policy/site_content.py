@@ -11,6 +11,7 @@ and an expression that RE2 does not take refuse the file: we fail closed.
 Source: ZeroNet peer protocol, section 14.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -36,12 +37,30 @@ DEPTH_LIMIT = 64
 FUTURE_LIMIT = 86400.0
 """Seconds that `modified` may lie ahead of our clock."""
 
+COLLECTIONS_LIMIT = 200_000
+"""Most maps and lists of one content.json, each file of a site being one."""
+
 PATH_LIMIT = 255
 PATTERN_LIMIT = 255
+
+RULES_LIMIT = 100_000
+"""Most instructions that all `permission_rules` together may compile to; an ordinary one has 20."""
+
+STEPS_LIMIT = 200_000_000
+"""Most instructions of a rule times characters that it is matched with: half a second at worst,
+usually a thousandth of that."""
+
+SIGNATURES_LIMIT = 50
+"""Signatures of one content.json that are looked at; one good one is enough."""
+
+_PATTERN_MEMORY = 1024 * 1024
+"""Bytes that one compiled expression may take; what takes more needs a quarter of a second to
+compile."""
 
 _BIGGEST_SIZE = 2**53
 _REFUSED_POINTS = 5
 _STALE_POINTS = 1
+_USER_LIMIT = 1024
 _NO_USER = "n-a/n-a"
 """What permission rules are matched with when there is no certificate."""
 
@@ -125,6 +144,9 @@ def parse_content(data: bytes, size_limit: int = SIZE_LIMIT) -> dict[str, Any]:
     """Decode a content.json from a stranger, or raise ContentRefused with a sentence."""
     if len(data) > size_limit:
         raise _refusal(f"content.json is larger than {size_limit} bytes")
+    # Those in texts are counted as well, which there are few of.
+    if data.count(b"{") + data.count(b"[") > COLLECTIONS_LIMIT:
+        raise _refusal(f"content.json has over {COLLECTIONS_LIMIT} maps and lists")
     try:
         content = _decoder.decode(data.decode())
     except UnicodeDecodeError:
@@ -348,10 +370,15 @@ def _user_rules(site: str, relative: str, content: _Map, user_contents: _Map) ->
     own = address if address in permissions else user_id
     if own in permissions and not banned:
         _merge(merged, _map(permissions, own))
-    user = _NO_USER if user_id is None else f"{content.get('cert_auth_type')}/{user_id}"
+    user = _NO_USER if user_id is None else _user_text(content.get("cert_auth_type"), user_id)
+    left = RULES_LIMIT
     for pattern, rules in _map(user_contents, "permission_rules").items():
+        expression = _compile(pattern)
+        left -= expression.programsize
+        if left < 0:
+            raise _refusal("permission_rules are too many, or too complicated")
         # Like ZeroNet, at the start: the rest of the user ID may be anything.
-        if _compile(pattern).match(_utf8(user)):
+        if expression.match(user):
             _merge(merged, rules)
     return _compile_rules(site, merged, _map(user_contents, "cert_signers"))
 
@@ -390,13 +417,14 @@ def _merge(into: dict[str, Any], rules: object) -> None:
     for key, new in rules.items():
         old = into.get(key)
         if old is None:
-            into[key] = new
+            # A copy, to which the next rule's list is joined.
+            into[key] = list(new) if isinstance(new, list) else new
         elif isinstance(old, int | float) and isinstance(new, int | float):
             into[key] = max(old, new)
         elif isinstance(old, str) and isinstance(new, str):
             into[key] = max(old, new, key=len)
         elif isinstance(old, list) and isinstance(new, list):
-            into[key] = old + new
+            old.extend(new)
         elif new is not None:
             raise _refusal(f"permissions disagree on what {key[:40]!r} is")
 
@@ -423,15 +451,29 @@ def _expression(rules: _Map, key: str) -> Any:
 def _compile(pattern: object) -> Any:
     if not isinstance(pattern, str) or len(pattern) > PATTERN_LIMIT:
         raise _refusal(f"a rule is no expression of at most {PATTERN_LIMIT} characters")
+    compiled = _compiled(pattern)
+    if compiled is None:
+        raise _refusal(f"the expression {pattern!r} of a rule cannot be used")
+    return compiled
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(pattern: str) -> Any:
+    """None for what RE2 does not take. Each file of a user is judged by the same few."""
     options = re2.Options()
     options.log_errors = False  # it would print a stranger's text
+    options.max_mem = _PATTERN_MEMORY
     try:
         return re2.compile(pattern, options)
     except (re2.error, UnicodeEncodeError):
-        raise _refusal(f"the expression {pattern!r} of a rule cannot be used") from None
+        return None
 
 
-def _utf8(text: str) -> str:
+def _user_text(kind: object, user_id: str) -> str:
+    """What permission rules are matched with."""
+    text = f"{kind if isinstance(kind, str) else None}/{user_id}"
+    if len(text) > _USER_LIMIT:
+        raise _refusal("cert_user_id is too long")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -463,11 +505,12 @@ def verify_content(
     content = parse_content(data, size_limit)
     _check_time(content, held.get(inner_path), now)
     rules = _rules_for(site, inner_path, content, held)
-    _check_signatures(site, inner_path, content, rules)
+    text = canonical(content)
+    _check_signatures(site, inner_path, content, text, rules)
     if rules.issuers is not None:
         _check_certificate(_folder(inner_path).split("/")[-2], content, rules.issuers)
     _check_labels(site, inner_path, content)
-    _check_limits(inner_path, content, rules)
+    _check_limits(inner_path, content, text, rules)
     if inner_path == ROOT:
         _signers(content, site)  # the next root file will be judged by it
     return content
@@ -488,19 +531,19 @@ def _check_time(content: _Map, before: _Map | None, now: float) -> None:
         raise _refusal("modified lies more than a day in the future")
 
 
-def _check_signatures(site: str, inner_path: str, content: _Map, rules: _Rules) -> None:
+def _check_signatures(site: str, inner_path: str, content: _Map, text: str, rules: _Rules) -> None:
     # The list that counts is the one held: a new one takes effect an update later.
     if inner_path == ROOT and len(rules.signers) > 1:
         confirmation = content.get("signers_sign")
-        text = _signers_text(rules.signers)
-        if not isinstance(confirmation, str) or not verify(text, site, confirmation):
+        listed = _signers_text(rules.signers)
+        if not isinstance(confirmation, str) or not verify(listed, site, confirmation):
             raise _refusal("signers_sign is no signature of the list of signers")
     signs = content.get("signs")
     if not isinstance(signs, dict):
         raise _refusal("content.json has no signs")
-    text = canonical(content)
-    for signer in dict.fromkeys(rules.signers):
-        signature = signs.get(signer)
+    tried = [signer for signer in dict.fromkeys(rules.signers) if signer in signs]
+    for signer in tried[:SIGNATURES_LIMIT]:
+        signature = signs[signer]
         if isinstance(signature, str) and verify(text, signer, signature):
             return
     raise _refusal("content.json has no valid signature of a valid signer")
@@ -533,14 +576,18 @@ def _check_labels(site: str, inner_path: str, content: _Map) -> None:
         raise _refusal("content.json has the inner_path of another place")
 
 
-def _check_limits(inner_path: str, content: _Map, rules: _Rules) -> None:
+def _check_limits(inner_path: str, content: _Map, text: str, rules: _Rules) -> None:
+    """text: the content.json as it is signed."""
     files = file_entries(inner_path, content)
     optional = optional_entries(inner_path, content)
-    _check_names(content, "files", rules.files_allowed)
-    _check_names(content, "files_optional", rules.files_allowed_optional)
     if rules.max_size is not None:
-        bare = {key: value for key, value in content.items() if key not in ("sign", "signs")}
-        size = len(json.dumps(bare, indent=1)) + sum(entry.size for entry in files)
+        size = sum(entry.size for entry in files)
+        # As it is written to disk it is no shorter, and takes ten times as long to make.
+        if size + len(text) <= rules.max_size:
+            bare = {key: value for key, value in content.items() if key not in ("sign", "signs")}
+            size += len(json.dumps(bare, indent=1))
+        else:
+            size += len(text)
         if size > rules.max_size:
             raise _refusal(f"{inner_path} is too large with its files: {size} bytes")
     if rules.max_size_optional is not None:
@@ -549,9 +596,16 @@ def _check_limits(inner_path: str, content: _Map, rules: _Rules) -> None:
             raise _refusal(f"optional files of {inner_path} are too large: {size} bytes")
     if content.get("includes") and not rules.includes_allowed:
         raise _refusal(f"{inner_path} may have no includes")
+    _check_names(content, "files", rules.files_allowed)
+    _check_names(content, "files_optional", rules.files_allowed_optional)
 
 
 def _check_names(content: _Map, key: str, allowed: Any) -> None:
-    for path in _files(content, key) if allowed is not None else ():
+    if allowed is None:
+        return
+    names = _files(content, key)
+    if allowed.programsize * sum(map(len, names)) > STEPS_LIMIT:
+        raise _refusal(f"{key} are too many for the expression that says which are allowed")
+    for path in names:
         if not allowed.fullmatch(path):
             raise _refusal(f"{path!r} is not among the files allowed")

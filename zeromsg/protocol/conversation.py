@@ -88,21 +88,24 @@ class Conversation:
         """Whether no further request may be made now."""
         return len(self._waiting) >= self._in_flight_limit
 
-    def receive(self, chunk: bytes, now: float) -> Iterator[Event]:
+    @property
+    def has_more(self) -> bool:
+        """Whether further messages may have come with the one that is being handled."""
+        return self._framer.unread > 0
+
+    def receive(self, chunk: bytes, now: float) -> Iterator[Event | None]:
         """Events of what a chunk completed. Raises TheirMistake when the stream is broken.
 
-        A generator, because a handler may change what the next message means.
+        None stands for a message that means nothing. A generator, because a handler may
+        change what the next message means, and may have to put off what is left.
         """
         self.last_received = now
-        messages = self._framer.feed(chunk)
+        before = self._framer.count
+        yield from map(self._understand, self._framer.feed(chunk))
         if not self._framer.partial:
             self._begun = None
-        elif messages or self._begun is None:
+        elif self._framer.count > before or self._begun is None:
             self._begun = now
-        for message in messages:
-            event = self._understand(message)
-            if event is not None:
-                yield event
 
     def _understand(self, message: Message) -> Event | None:
         cmd = message.get("cmd")

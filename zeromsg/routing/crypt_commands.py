@@ -11,11 +11,9 @@ import base64
 import binascii
 from collections import Counter
 from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import Cooperator, TaskFinished
 
 from zeromsg.crypto import crypt_message, signing
 from zeromsg.crypto.crypt_message import BOX_LIMIT, KEY_BYTES, TEXT_LIMIT
@@ -25,6 +23,7 @@ from zeromsg.errors import BadKey, ClientError
 from zeromsg.interfaces import Entropy, IClient
 from zeromsg.routing.binding import Parameter, anything, boolean, optional_text, text, whole
 from zeromsg.routing.calling import Command, Context, Table
+from zeromsg.routing.slices import Slices
 
 ITEMS_LIMIT = 5000
 """Ciphertexts, keys or addresses in one call."""
@@ -40,9 +39,6 @@ TRIED_LIMIT = 64 * 1024 * 1024
 
 LISTS_LIMIT = 8
 """Calls with lists of one client that are worked on at a time."""
-
-SLICE_SECONDS = 0.005
-"""How long lists are worked on before others have their turn."""
 
 _BASE64_LIMIT = 4 * -(-BOX_LIMIT // 3)
 
@@ -84,12 +80,7 @@ class CryptCommands:
     def __init__(self, entropy: Entropy, clock: IReactorTime) -> None:
         self._entropy = entropy
         self._lists: Counter[IClient] = Counter()
-
-        def slice_end() -> Any:
-            end = clock.seconds() + SLICE_SECONDS
-            return lambda: clock.seconds() >= end
-
-        self._cooperator = Cooperator(slice_end, lambda step: clock.callLater(0, step))
+        self._slices = Slices(clock)
 
     def table(self) -> Table:
         return {
@@ -227,13 +218,9 @@ class CryptCommands:
         if self._lists[client] >= LISTS_LIMIT:
             raise ClientError("too-fast", f"{LISTS_LIMIT} lists are being worked on already")
         self._lists[client] += 1
-        work = self._cooperator.cooperate(steps)
         try:
-            await work.whenDone()
+            await self._slices.work_off(steps)
         finally:
-            # Not finished if the client has gone.
-            with suppress(TaskFinished):
-                work.stop()
             self._lists[client] -= 1
             if not self._lists[client]:
                 del self._lists[client]

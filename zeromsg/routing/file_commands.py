@@ -9,9 +9,13 @@ import base64
 import json
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
+
+from twisted.internet.defer import DeferredLock
+from twisted.internet.interfaces import IReactorTime
 
 from zeromsg.errors import ClientError, ContentRefused, FileMissing
-from zeromsg.interfaces import ISite, ISites
+from zeromsg.interfaces import IClient, ISite, ISites
 from zeromsg.routing.binding import (
     Parameter,
     anything,
@@ -23,6 +27,7 @@ from zeromsg.routing.binding import (
 from zeromsg.routing.calling import Command, Context, Table, held
 from zeromsg.routing.permissions import Permissions
 from zeromsg.routing.site_files import SiteFiles
+from zeromsg.routing.slices import Slices
 from zeromsg.wire.json_text import load
 from zeromsg.wire.names import CONTENT_JSON
 
@@ -45,10 +50,15 @@ _PRIORITY = Parameter("priority", anything, 6)
 class FileCommands:
     """fileGet and the like."""
 
-    def __init__(self, *, sites: ISites, files: SiteFiles, permissions: Permissions) -> None:
+    def __init__(
+        self, *, sites: ISites, files: SiteFiles, permissions: Permissions, clock: IReactorTime
+    ) -> None:
         self._sites = sites
         self._files = files
         self._permissions = permissions
+        self._slices = Slices(clock)
+        # Where the queries of each client wait.
+        self._lines: WeakKeyDictionary[IClient, DeferredLock] = WeakKeyDictionary()
 
     def table(self) -> Table:
         return {
@@ -174,15 +184,18 @@ class FileCommands:
         except ContentRefused as refused:
             return {"error": str(refused)}
 
-    def _file_query(self, context: Context, dir_inner_path: str, query: str | None) -> Any:
+    async def _file_query(self, context: Context, dir_inner_path: str, query: str | None) -> Any:
         site, path = self._find(context, dir_inner_path)
-        rows: list[dict[str, Any]] = []
-        for folder, document in _documents(site, path):
-            for row in _select(document, query):
-                if len(rows) >= QUERY_ROWS:
-                    return rows
-                entry = dict(row) if isinstance(row, dict) else {"value": row}
-                rows.append({**entry, "inner_path": folder})
+        # One after the other: each may hold thousands of rows.
+        line = self._lines.setdefault(context.client, DeferredLock())
+        await line.acquire()
+        try:
+            rows: list[dict[str, Any]] = []
+            steps = _query(site, path, query, rows)
+            if not self._slices.begin(steps):
+                await self._slices.work_off(steps)
+        finally:
+            line.release()
         return rows
 
     def _db_query(self, context: Context, query: str, params: Any, wait_for: Any) -> Any:
@@ -230,6 +243,17 @@ def _documents(site: ISite, path: str) -> Iterator[tuple[str, Any]]:
         except (ValueError, json.JSONDecodeError):
             continue
         yield name.removeprefix(before).removesuffix(f"/{after}") if star else "", document
+
+
+def _query(site: ISite, path: str, query: str | None, rows: list[dict[str, Any]]) -> Iterator[None]:
+    """Add the rows, a file at a time."""
+    for folder, document in _documents(site, path):
+        for row in _select(document, query):
+            if len(rows) >= QUERY_ROWS:
+                return
+            entry = dict(row) if isinstance(row, dict) else {"value": row}
+            rows.append({**entry, "inner_path": folder})
+        yield
 
 
 def _matches(name: str, before: str, star: str, after: str) -> bool:

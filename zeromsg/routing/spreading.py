@@ -36,7 +36,7 @@ WAVE_SECONDS = 2.0
 GAP_SECONDS = 20.0
 """Between two updates of one file to a ZeroNet node."""
 
-LEAD_SECONDS = 4.0
+LEAD_SECONDS = 8.0
 """A ZeroNet node is asked within this time after a version came from elsewhere, so that one of
 its neighbours has told it before the next one asks."""
 

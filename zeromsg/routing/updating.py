@@ -46,6 +46,9 @@ UPDATE_BURST = 100
 UPDATES_PER_SECOND = 1.0
 """Updates of one host that are looked at; each further one costs it a point."""
 
+UPDATE_BYTES = 16 * 1024
+"""So many bytes of a content.json within an `update` count as one more."""
+
 LOOK_SECONDS = 2.0
 """How often peers are looked for that were not asked which versions they have."""
 
@@ -192,11 +195,13 @@ class Updating:
         if said is not None:
             self._versions.learn(link, site.address, inner_path, said)
         now = self._clock.seconds()
-        if not self._updates.allows(link.identity, now):
+        # A large one takes longer to read, also where it brings nothing new.
+        tokens = 1.0 + len(body) / UPDATE_BYTES
+        if not self._updates.allows(link.identity, now, tokens):
             self._charge(link.identity, _STALE_POINTS, "too many updates")
             self._ask_soon(link, site.address)
             return _TOO_MANY
-        self._updates.spoke(link.identity, now)
+        self._updates.spoke(link.identity, now, tokens)
         held = site.version(inner_path)
         if site.own or (said is not None and held is not None and said <= held):
             return _NOT_CHANGED

@@ -49,6 +49,7 @@ from zeromsg.service.tor_only import check_tor
 from zeromsg.service.tor_side import TorSide
 from zeromsg.store.database import Database
 from zeromsg.store.users import Users
+from zeromsg.web.bodies import BoundedRequest
 from zeromsg.web.pages import Pages
 
 TOKEN_FILE = "status.token"
@@ -195,7 +196,7 @@ class NodeService(Service):
         gate = _Gate(self.node, self._clients, self._token)
         pages = Pages(gate, secrets.token_bytes, time.time, self._settings.ui.password)
         self.node.on_left = self._clients.drop_site
-        http = HttpSite(pages, timeout=60)
+        http = HttpSite(pages, BoundedRequest, timeout=60)
         http.displayTracebacks = False
         http.noisy = False
         # Twisted writes every request to the log otherwise, keys included.

@@ -396,7 +396,12 @@ class Node:
             message_commands.table(),
             SecrecyCommands(self.secrecy).table(),
             site_commands.table(),
-            FileCommands(sites=self.sites, files=self.files, permissions=self.permissions).table(),
+            FileCommands(
+                sites=self.sites,
+                files=self.files,
+                permissions=self.permissions,
+                clock=edges.clock,
+            ).table(),
             permission_commands.table(),
             self.cert_commands.table(),
             CryptCommands(edges.entropy, edges.clock).table(),

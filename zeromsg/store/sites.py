@@ -44,6 +44,10 @@ _NO_CONTENT = "the site's content.json is not here yet"
 _NO_RULES = "the site has no p2p.json"
 
 
+_Lists = tuple[dict[str, Any], dict[str, FileEntry], dict[str, FileEntry]]
+"""A content.json, its required and its optional files."""
+
+
 class Site:
     """One site (`interfaces.ISite`).
 
@@ -71,6 +75,7 @@ class Site:
         self._held: dict[str, dict[str, Any]] = {}
         self._entries: dict[str, FileEntry] = {}
         self._optional: dict[str, FileEntry] = {}
+        self._read: dict[str, _Lists] = {}
         # Which content.json lists each of them.
         self._listed: dict[str, str] = {}
         # What each file on disk was verified to be.
@@ -197,24 +202,36 @@ class Site:
 
     def _take(self, held: dict[str, dict[str, Any]]) -> None:
         """Make these content.json files the ones that count, if their files fit."""
-        entries, listed = {}, {}
-        for inner_path, content in held.items():
-            for entry in file_entries(inner_path, content):
-                entries[entry.inner_path] = entry
-                listed[entry.inner_path] = inner_path
+        lists = {path: self._lists(path, content) for path, content in held.items()}
+        entries: dict[str, FileEntry] = {}
+        listed: dict[str, str] = {}
+        for inner_path, (_, required, _) in lists.items():
+            entries.update(required)
+            listed.update(dict.fromkeys(required, inner_path))
         size = sum(entry.size for entry in entries.values())
         if size > self.size_limit:
             self.version_problem = f"its files have {size} bytes, over {self.size_limit}"
             raise ContentRefused(self.version_problem, 0)
-        optional = {
-            entry.inner_path: entry
-            for inner_path, content in held.items()
-            for entry in optional_entries(inner_path, content)
-            if entry.inner_path not in entries
-        }
+        optional: dict[str, FileEntry] = {}
+        for _, _, more in lists.values():
+            optional.update(more)
+        for inner_path in optional.keys() & entries.keys():
+            del optional[inner_path]
+        self._read = lists
         self._held, self._entries = held, entries
         self._optional, self._listed = optional, listed
         self.version_problem = ""
+
+    def _lists(self, inner_path: str, content: dict[str, Any]) -> _Lists:
+        """The files of one content.json, which others that change leave as they are."""
+        known = self._read.get(inner_path)
+        if known is not None and known[0] is content:
+            return known
+        return (
+            content,
+            {entry.inner_path: entry for entry in file_entries(inner_path, content)},
+            {entry.inner_path: entry for entry in optional_entries(inner_path, content)},
+        )
 
     def _verify_on_disk(self, entry: FileEntry) -> None:
         try:

@@ -137,7 +137,7 @@ class _Peer(Protocol):
                 if isinstance(event, AnswerArrived):
                     if not event.token.called:
                         event.token.callback(event.body)
-                else:
+                elif event is not None:
                     self._requested(event)
         except TheirMistake:
             self._stream.abortConnection()

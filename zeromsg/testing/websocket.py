@@ -17,7 +17,10 @@ TCP_BUFFER = 65536
 
 
 class Wire:
-    """A TCP transport whose other end reads at once, or not at all while `stuck`."""
+    """A TCP transport whose other end reads at once, or not at all while `stuck`.
+
+    reading: whether the protocol wants to be given bytes.
+    """
 
     disconnecting = False
 
@@ -26,6 +29,7 @@ class Wire:
         self.read = bytearray()
         self.unread = bytearray()
         self.stuck = False
+        self.reading = True
         self.connected = True
         self.aborted = False
         # The HTTP channel that had the connection before registered itself.
@@ -74,6 +78,12 @@ class Wire:
     def unregisterProducer(self) -> None:
         assert self.producer is not None
         self.producer = None
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """There is no TCP."""

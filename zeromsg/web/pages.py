@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from zeromsg.errors import ClientError
 from zeromsg.policy.site_content import is_safe_path
+from zeromsg.web.bodies import OPERATION_LIMIT
 from zeromsg.web.console import console_page
 from zeromsg.web.cookies import master_address
 from zeromsg.web.files import FilePages, IFiles, is_html
@@ -43,9 +44,6 @@ INTERNAL = b"ZeroNet-Internal"
 STATUS_PATH = "/ZeroMsg-Internal/status"
 OPERATOR_PATH = "/ZeroMsg-Internal/operator"
 LOGIN_PATH = "/ZeroMsg-Internal/login"
-
-_OPERATION_LIMIT = 8 * 1024 * 1024
-"""Bytes of a command of the operator; the users of another node may come in one."""
 
 _STATIC = {
     "console.js": "application/javascript",
@@ -329,7 +327,7 @@ class Pages:
         if request.method != b"POST":
             return refuse(request, 405, "Only POST is answered here.")
         request.setHeader("Content-Type", "application/json; charset=utf-8")
-        body = request.content.read(_OPERATION_LIMIT) if request.content is not None else b""
+        body = request.content.read(OPERATION_LIMIT) if request.content is not None else b""
         try:
             call = load(body.decode())
             cmd, params = call["cmd"], call.get("params", {})

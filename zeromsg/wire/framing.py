@@ -3,23 +3,41 @@
 The stream is msgpack maps one after another, without lengths or delimiters. A
 map that holds `stream_bytes: n` is followed by n raw bytes, which belong to it.
 
-`Framer.feed` returns the messages that a chunk completed, in order, and raises
-`TheirMistake` once for a stream that cannot be one; after that the framer is
-spent. Source: ZeroNet peer protocol, framing.
+A message is decoded when all of it is here, and no earlier: msgpack makes a list as
+soon as it knows the length, so that three kilobytes of lists in lists took
+44 MiB for as long as the rest did not come.
+
+`Framer.feed` yields the messages that a chunk completes, in order, each when it is
+asked for, and raises `TheirMistake` once for a stream that cannot be one; after that
+the framer is spent. Source: ZeroNet peer protocol, framing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import msgpack
 
 from zeromsg.errors import TheirMistake
-from zeromsg.wire.packing import MESSAGE_LIMIT, unpacker
+from zeromsg.wire.packing import MESSAGE_LIMIT, unpack
+from zeromsg.wire.packing import scanner as new_scanner
 
 Message = dict[Any, Any]
 
 STREAM_BYTES = "stream_bytes"
 BODY = "body"
+
+
+_LARGE = 256 * 1024
+"""After a message of more bytes the room that it took is given back."""
+
+SPARES = 4
+_spares: list[msgpack.Unpacker] = []
+"""Scanners between two chunks. Each takes some 42 KiB, which is more than all else that an idle
+connection has; so a connection has one only while a message of its is under way."""
+
+
+def _undecodable(problem: Exception) -> TheirMistake:
+    return TheirMistake(f"undecodable message: {type(problem).__name__}")
 
 
 def _starts_a_map(byte: int) -> bool:
@@ -31,66 +49,114 @@ class Framer:
 
     stream_limit: told the map that announces a stream, gives the most bytes it
     may bring; 0 when nobody asked for it.
+    count: messages so far. unread: bytes of the chunk after the last of them.
     """
 
     def __init__(self, stream_limit: Callable[[Mapping[Any, Any]], int]) -> None:
         self._stream_limit = stream_limit
-        self._unpacker = unpacker()
-        # Bytes given to the unpacker, and how many of them whole messages took. What
-        # it says of its own position in between counts parts of a message too.
-        self._fed = 0
-        self._read = 0
+        self._renew()
+        self._arrived: Message | None = None
+        self.count = self.unread = 0
         # A message whose streamed body is still arriving, and its pieces.
         self._announced: Message | None = None
         self._pieces: list[bytes] = []
         self._missing = 0
 
+    def _renew(self) -> None:
+        """Begin with another scanner, as one keeps the room that it needed once."""
+        self._scanner: msgpack.Unpacker | None = None
+        self._scanned = 0
+        # The beginning of a message, in the chunks that it came in.
+        self._begun: list[bytes] = []
+        self._size = 0
+
     @property
     def partial(self) -> bool:
         """Whether the beginning of a message waits for its end."""
-        return self._announced is not None or self._fed > self._read
+        return self._announced is not None or self._size > 0
 
-    def feed(self, chunk: bytes) -> list[Message]:
-        """The messages that end in this chunk; streamed bodies stand under `body`."""
-        messages: list[Message] = []
-        if self._announced is not None:
-            chunk = self._take_body(chunk, messages)
-        if not chunk:
-            return messages
-        if self._fed == self._read and not _starts_a_map(chunk[0]):
-            raise TheirMistake("not a message of the peer protocol")
-        try:
-            self._unpack(chunk, messages)
-        except (ValueError, TypeError, msgpack.UnpackException) as problem:
-            # TypeError: a list or map as a map's key. BufferFull and the format
-            # errors are UnpackExceptions, the length limits ValueErrors.
-            raise TheirMistake(f"undecodable message: {type(problem).__name__}") from None
-        return messages
+    def feed(self, chunk: bytes) -> Iterator[Message]:
+        """The messages that end in this chunk; streamed bodies stand under `body`.
 
-    def _unpack(self, chunk: bytes, messages: list[Message]) -> None:
-        unpacker = self._unpacker
-        unpacker.feed(chunk)
-        self._fed += len(chunk)
-        for message in unpacker:
-            before, self._read = self._read, unpacker.tell()
-            if self._read - before > MESSAGE_LIMIT:
-                raise TheirMistake("a message over the size limit")
-            if type(message) is not dict:
-                raise TheirMistake("a message that is not a map")
-            if STREAM_BYTES in message:
-                self._begin_body(message)
-                body = unpacker.read_bytes(self._missing)
-                self._read = unpacker.tell()
-                self._take_body(body, messages)
-                if self._announced is not None:
-                    return
+        All are to be taken before the next chunk is fed.
+        """
+        while chunk:
+            if self._announced is not None:
+                chunk = self._take_body(chunk)
             else:
-                messages.append(message)
-        waiting = self._fed - self._read
-        if 0 < waiting <= len(chunk) and not _starts_a_map(chunk[-waiting]):
-            raise TheirMistake("not a message of the peer protocol")
-        if waiting > MESSAGE_LIMIT:
+                chunk = yield from self._messages(chunk)
+            if self._arrived is not None:
+                yield self._given()
+
+    def _given(self) -> Message:
+        """What arrived; it may be large, so that nothing holds on to it."""
+        message, self._arrived = self._arrived, None
+        assert message is not None
+        return message
+
+    def _messages(self, chunk: bytes) -> Generator[Message, None, bytes]:
+        """The messages of a chunk; returns what the scanner that is used must not see."""
+        scanner = self._scanner or self._borrow()
+        scanner.feed(chunk)
+        before, self._scanned = self._scanned, self._scanned + len(chunk)
+        start = 0
+        while start < len(chunk):
+            if not self._size and not _starts_a_map(chunk[start]):
+                raise TheirMistake("not a message of the peer protocol")
+            try:
+                scanner.skip()
+            except msgpack.OutOfData:
+                self._begun.append(chunk[start:])
+                self._add(len(chunk) - start)
+                return b""
+            except (ValueError, msgpack.UnpackException) as problem:
+                # Of the latter are BufferFull and the errors of the format.
+                raise _undecodable(problem) from None
+            end = scanner.tell() - before
+            self.unread = len(chunk) - end
+            self._add(end - start)
+            large = self._size > _LARGE
+            self._arrived = self._decode(chunk[start:end])
+            self.count += 1
+            start = end
+            if STREAM_BYTES in self._arrived:
+                self._begin_body(self._given())
+                self._renew()
+                return self._take_body(chunk[start:])
+            yield self._given()
+            if large:
+                self._renew()
+                return chunk[start:]
+        self._give_back()
+        return b""
+
+    def _borrow(self) -> msgpack.Unpacker:
+        scanner = self._scanner = _spares.pop() if _spares else new_scanner()
+        # It may have seen messages of others.
+        self._scanned = scanner.tell()
+        return scanner
+
+    def _give_back(self) -> None:
+        if self._scanner is not None and len(_spares) < SPARES:
+            _spares.append(self._scanner)
+        self._scanner = None
+
+    def _add(self, size: int) -> None:
+        self._size += size
+        if self._size > MESSAGE_LIMIT:
             raise TheirMistake("a message over the size limit")
+
+    def _decode(self, last: bytes) -> Message:
+        """The message that ends with this piece."""
+        data = b"".join((*self._begun, last)) if self._begun else last
+        self._begun.clear()
+        self._size = 0
+        try:
+            message: Message = unpack(data)
+        except (ValueError, TypeError) as problem:
+            # TypeError: a list or map as a map's key. The limits are ValueErrors.
+            raise _undecodable(problem) from None
+        return message
 
     def _begin_body(self, message: Message) -> None:
         size = message[STREAM_BYTES]
@@ -99,13 +165,14 @@ class Framer:
             raise TheirMistake("a file body that nobody asked for")
         self._announced, self._missing, self._pieces = message, size, []
 
-    def _take_body(self, data: bytes, messages: list[Message]) -> bytes:
+    def _take_body(self, data: bytes) -> bytes:
         """Add to the body that is arriving; returns what comes after it."""
         taken, rest = data[: self._missing], data[self._missing :]
         self._pieces.append(taken)
         self._missing -= len(taken)
+        self.unread = len(rest)
         if self._missing == 0 and self._announced is not None:
             self._announced[BODY] = b"".join(self._pieces)
-            messages.append(self._announced)
+            self._arrived = self._announced
             self._announced, self._pieces = None, []
         return rest

@@ -3,6 +3,7 @@
 Source: ZeroNet peer protocol, framing.
 """
 
+import functools
 from typing import Any
 
 import msgpack
@@ -12,6 +13,9 @@ MESSAGE_LIMIT = 5 * 1024 * 1024
 
 _COLLECTION_LIMIT = 8192
 """Most entries of one map or list; the longest real ones (file lists) have hundreds."""
+
+_COLLECTIONS_LIMIT = 20_000
+"""Most maps and lists of one message. An empty one is one byte, and 70 to 90 in memory."""
 
 _packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
@@ -40,25 +44,46 @@ def packed_request(cmd: str, req_id: int, packed_params: bytes) -> bytes:
     )
 
 
-def unpacker() -> msgpack.Unpacker:
-    """A stream decoder that bounds what a stranger can make it build.
+def scanner() -> msgpack.Unpacker:
+    """Finds where values end in a stream, by `skip` and `tell`; it builds nothing."""
+    return msgpack.Unpacker(
+        # The end of the longest message may share a chunk with the next ones.
+        max_buffer_size=2 * MESSAGE_LIMIT,
+        # The first buffer's size; by default each connection began with a megabyte.
+        read_size=16 * 1024,
+    )
+
+
+_unpackb = functools.partial(
+    msgpack.unpackb,
+    raw=False,
+    unicode_errors="surrogateescape",
+    # findHashIds has integer keys and onion proofs have bytes.
+    strict_map_key=False,
+    max_str_len=MESSAGE_LIMIT,
+    max_bin_len=MESSAGE_LIMIT,
+    max_array_len=_COLLECTION_LIMIT,
+    max_map_len=_COLLECTION_LIMIT,
+    max_ext_len=0,
+)
+
+
+def unpack(data: bytes) -> Any:
+    """One whole value of a stranger. Raises ValueError or TypeError.
 
     Bytes that are no UTF-8 inside a str survive as surrogates, so that the
     packed addresses of peers older than the bin type can be recovered; whoever
     reads a text must refuse surrogates (`peer_messages.text`).
     """
-    return msgpack.Unpacker(
-        raw=False,
-        unicode_errors="surrogateescape",
-        # findHashIds has integer keys and onion proofs have bytes.
-        strict_map_key=False,
-        # The end of the longest message may share a chunk with the next ones.
-        max_buffer_size=2 * MESSAGE_LIMIT,
-        # The first buffer's size; by default each connection began with a megabyte.
-        read_size=16 * 1024,
-        max_str_len=MESSAGE_LIMIT,
-        max_bin_len=MESSAGE_LIMIT,
-        max_array_len=_COLLECTION_LIMIT,
-        max_map_len=_COLLECTION_LIMIT,
-        max_ext_len=0,
-    )
+    if len(data) <= _COLLECTIONS_LIMIT:
+        return _unpackb(data)
+    left = _COLLECTIONS_LIMIT
+
+    def count(collection: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError("too many lists and maps")
+        return collection
+
+    return _unpackb(data, list_hook=count, object_hook=count)
