@@ -65,6 +65,7 @@ def test_help_of_every_command(command):
         (("listen", SITE, "--verdict", "maybe"), "'maybe' is not one of"),
         (("listen", SITE, "--seconds", "soon"), "'soon' is no number of seconds"),
         (("listen", SITE, "--seconds", "inf"), "'inf' is no number of seconds"),
+        (("listen", SITE, "--sign", "user"), "--sign goes with --reply"),
         (("demo", "--port", "70000"), "70000 is not in the range"),
     ],
 )
@@ -95,6 +96,12 @@ def test_a_bad_configuration_is_one_sentence_with_exit_code_2(command, tmp_path)
     result = zeromsg(*command, "--config", str(config))
     assert result.exit_code == 2
     assert result.stderr == f"Error: {config} line 3: peers.tsl: unknown key; did you mean tls?\n"
+
+
+def test_a_recording_that_cannot_be_written_is_told(tmp_path):
+    result = zeromsg("listen", SITE, "--record", str(tmp_path / "none" / "file"))
+    assert result.exit_code == 2
+    assert result.stderr.endswith("none/file cannot be written: No such file or directory\n")
 
 
 def test_a_missing_configuration_is_told():

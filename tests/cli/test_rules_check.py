@@ -54,6 +54,7 @@ def findings(result):
     return [(found["level"], found["key"]) for found in json.loads(result.stdout)["findings"]]
 
 
+ANN = "1KJwzAddgi1spf4ZNKSaAPYPqbFnML9nQS"
 GOOD = {"filter": '.*"text": .*', "size_limit": 1000, "freq_limit": 1}
 
 
@@ -77,6 +78,9 @@ def test_good_rules(check):
         ({**GOOD, "program": "counters.n < 5"}, "program"),
         ({**GOOD, "signed_only": []}, "signed_only"),
         ({**GOOD, "signed_only": 5}, "signed_only"),
+        ({**GOOD, "signed_only": "yes"}, "signed_only"),
+        ({**GOOD, "signed_only": ["true", ""]}, "signed_only"),
+        ({**GOOD, "signed_only": ANN[:-1] + "T"}, "signed_only"),
         ({**GOOD, "size_limit": 0}, "size_limit"),
         ({**GOOD, "size_limit": "1"}, "size_limit"),
         ({**GOOD, "schema": False}, "schema"),
@@ -101,6 +105,18 @@ def test_a_file_that_is_no_json_map_is_an_error(check, data):
 
 
 @pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (b'{\n"filter": ".*",\n"size_limit" 5\n}', "line 3, column 14: Expecting ':' delimiter"),
+        (b'{\n"filter": "\xff"}', "line 2 is no UTF-8"),
+        (b'{"filter": ".*", "max_age": NaN}', "NaN is no JSON"),
+    ],
+)
+def test_where_a_file_is_no_json_is_told(check, data, where):
+    assert check(data).stdout == f"error: p2p.json is no JSON: {where}\n"
+
+
+@pytest.mark.parametrize(
     ("more", "key", "says"),
     [
         ({"filtre": "x"}, "filtre", "did you mean filter?"),
@@ -111,6 +127,9 @@ def test_a_file_that_is_no_json_map_is_an_error(check, data):
         ({"filter": ".*" * 11}, "filter", "ten or more"),
         ({"rate": {"per_signer": [1, 1]}}, "rate", "does not bound unsigned"),
         ({"cert_signers": {"x.bit": []}}, "cert_signers", "has no address"),
+        ({"cert_signers": {"x.bit": "yes"}}, "cert_signers", "x.bit has no address"),
+        ({"cert_signers": {"x.bit": [ANN, "no"]}}, "cert_signers", "x.bit: 'no' is no address"),
+        ({"signed_only": [ANN, "Bert"]}, "signed_only", "'Bert' is no address"),
         ({"program": {"accept": "true", "counters": {"n": "1"}}}, "program", "never looked at"),
     ],
 )
@@ -142,18 +161,18 @@ def test_a_recording_shows_whom_the_rules_would_refuse(check):
         **GOOD,
         "size_limit": 50,
         "schema": {"type": "object"},
-        "signed_only": ["1Good"],
+        "signed_only": [ANN],
         "program": "message.text != 'no'",
     }
     recording = [
-        event({"text": "fine"}, signed_by="1Good"),
-        event({"text": "x" * 50}, signed_by="1Good"),
-        event({"other": 1}, signed_by="1Good"),
-        event(['"text": '], signed_by="1Good"),
+        event({"text": "fine"}, signed_by=ANN),
+        event({"text": "x" * 50}, signed_by=ANN),
+        event({"other": 1}, signed_by=ANN),
+        event(['"text": '], signed_by=ANN),
         event({"text": "by another"}, signed_by="1Bad"),
         event({"text": "unsigned"}),
-        event({"text": "no"}, signed_by="1Good"),
-        event({"text": "fine too"}, signed_by="1Good"),
+        event({"text": "no"}, signed_by=ANN),
+        event({"text": "fine too"}, signed_by=ANN),
     ]
     result = check(rules, "--json", recording=recording)
     assert result.exit_code == 0
@@ -168,7 +187,8 @@ def test_a_recording_shows_whom_the_rules_would_refuse(check):
     ]
     lines = check(rules, recording=recording).stdout.splitlines()
     assert lines[0].startswith("line 2: size: ")
-    assert len(lines) == 6
+    assert lines[6:] == ["2 of 8 messages pass"]
+    assert json.loads(result.stdout)["messages"] == 8
 
 
 def test_counters_count_along_a_recording(check):
@@ -186,7 +206,13 @@ def test_counters_count_along_a_recording(check):
 
 
 def test_an_empty_recording_refuses_nothing(check):
-    assert check(GOOD, recording=b"").stdout == "nothing is wrong with these rules\n"
+    text = check(GOOD, recording=b"").stdout
+    assert text == "nothing is wrong with these rules\n0 of 0 messages pass\n"
+
+
+def test_that_all_messages_pass_is_said_too(check):
+    text = check(GOOD, recording=[event({"text": "x"})] * 3).stdout
+    assert text == "nothing is wrong with these rules\n3 of 3 messages pass\n"
 
 
 def test_rules_that_do_not_compile_are_not_replayed(check):

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from zeromsg.cli import main
+from zeromsg.policy import rule_review
 from zeromsg.service import config
 from zeromsg.service.site_templates import TEMPLATES, template_files
 from zeromsg.store.sites import Site
@@ -86,7 +87,23 @@ def test_new_makes_no_site_when_its_key_cannot_be_kept(folder, data_dir):
     result = site("new", folder, "--data-dir", str(data_dir))
     assert result.exit_code == 2
     assert "users.json: this is no JSON" in result.stderr
-    assert not (folder / "content.json").exists()
+    assert [file.name for file in folder.iterdir()] == ["index.html"]
+
+
+@pytest.mark.parametrize("template", [(), ("--template", "chat")])
+def test_a_new_site_that_fails_leaves_nothing_behind(data_dir, tmp_path, template):
+    """Otherwise the next try finds files in its way, and they become the site's."""
+    data_dir.mkdir()
+    (data_dir / "users.json").write_text("no JSON")
+    result = site("new", tmp_path / "a" / "b", *template, "--data-dir", str(data_dir))
+    assert result.exit_code == 2
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "notes").write_text("mine")
+    (tmp_path / "a" / "CON").write_text("a name that nodes refuse")
+    result = site("new", tmp_path / "a", *template, "--data-dir", str(data_dir))
+    assert result.exit_code == 2
+    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == ["CON", "notes"]
 
 
 def test_new_refuses_rules_that_nodes_would_not_take(folder, data_dir):
@@ -94,6 +111,21 @@ def test_new_refuses_rules_that_nodes_would_not_take(folder, data_dir):
     result = site("new", folder, "--data-dir", str(data_dir))
     assert result.exit_code == 2
     assert "p2p.json" in result.stderr
+
+
+def test_new_and_sign_warn_of_rules_as_rules_check_does(folder, data_dir, monkeypatch):
+    monkeypatch.setattr(rule_review, "SLOW_SECONDS", 1000.0)
+    (folder / "p2p.json").write_text('{"filter": ".*", "sze_limit": 5}')
+    warning = "warning: p2p.json: sze_limit: no node knows this key; did you mean size_limit?\n"
+    made = site("new", folder, "--data-dir", str(data_dir))
+    assert (made.exit_code, made.stderr) == (0, warning)
+    signed = site("sign", folder, "--data-dir", str(data_dir), "--json")
+    assert (signed.exit_code, signed.stderr) == (0, warning)
+    assert json.loads(signed.stdout)["files"] == ["index.html", "p2p.json"]
+    (folder / "p2p.json").write_text('{"filter": ".*",\n"size_limit" 5}')
+    refused = site("sign", folder, "--data-dir", str(data_dir))
+    assert refused.exit_code == 2
+    assert "p2p.json is no JSON: line 2, column 14: " in refused.stderr
 
 
 def test_sign_takes_up_changes(folder, data_dir):
@@ -113,6 +145,26 @@ def test_sign_as_json(folder, data_dir):
     signed = json.loads(site("sign", folder, "--data-dir", str(data_dir), "--json").stdout)
     assert signed["address"] == made["address"]
     assert signed["files"] == ["index.html", "p2p.json"]
+
+
+def test_a_large_site_is_told_what_it_needs(folder, data_dir, tmp_path):
+    """Nodes take ten million bytes of a site, unless they are told otherwise."""
+    with (folder / "film").open("wb") as film:
+        film.truncate(10_000_001)
+    result = site("new", folder, "--data-dir", str(data_dir))
+    assert result.exit_code == 0
+    assert "Nodes take 10000000 bytes" in result.stderr
+    lines = result.stdout[result.stdout.index("[[site]]") :]
+    (entry,) = config.parse(lines, "lines", tmp_path).sites
+    assert entry.size_limit > 10_000_001
+    refused = site("sign", folder, "--data-dir", str(data_dir))
+    assert refused.exit_code == 2
+    assert "raise the site's size_limit" in refused.stderr
+    file = tmp_path / "zeromsg.toml"
+    file.write_text(f"data_dir = {json.dumps(str(data_dir))}\n{lines}")
+    signed = site("sign", folder, "--config", str(file))
+    assert signed.exit_code == 0
+    assert "only nodes that have a larger size_limit" in signed.stderr
 
 
 def test_sign_needs_the_key(folder, data_dir, tmp_path):

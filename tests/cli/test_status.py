@@ -43,3 +43,26 @@ def test_who_encrypts_a_link(capsys, encrypted, tor, text):
 def test_a_tor_that_was_never_reached_has_no_version(capsys):
     _show_tor({"version": "", "problem": "nothing listens", "refused": {}, "onions": []})
     assert capsys.readouterr().out.startswith("Tor: nothing listens\n")
+
+
+@pytest.mark.parametrize(
+    ("more", "state"),
+    [
+        ({}, "complete"),
+        ({"problem": "there is no filter"}, "there is no filter"),
+        ({"complete": False, "own": False}, "being fetched"),
+        ({"complete": False, "own": True}, "changed since it was signed"),
+        (
+            {"version_problem": "its files have 2 bytes, over 1", "files": 3},
+            "an earlier version, as the newest cannot be used: its files have 2 bytes, over 1",
+        ),
+        (
+            {"version_problem": "its files have 2 bytes, over 1", "files": 0, "complete": False},
+            "the newest cannot be used: its files have 2 bytes, over 1",
+        ),
+    ],
+)
+def test_the_state_is_true(capsys, more, state):
+    show_sites([{**SITE, **more}])
+    row = capsys.readouterr().out.splitlines()[1]
+    assert f"Chat   {state}  " in row

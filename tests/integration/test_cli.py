@@ -173,7 +173,7 @@ def test_rules_are_tried_on_a_recording_and_then_published(two_nodes, site, back
         )
         assert (again.returncode == 1) is (line in dict(refused)), again.stderr
     unsigned = zeromsg("broadcast", site.address, json.dumps(messages[0]), "--node", first.url)
-    assert unsigned.stderr == "Error: unsigned: Not signed message\n"
+    assert unsigned.stderr.startswith("Error: unsigned: Not signed message: ")
 
 
 def test_text_for_people(two_nodes, site, background):
@@ -210,6 +210,28 @@ def test_replies_are_gathered(two_nodes, site, background):
     assert listening.end() == 0
 
 
+def test_replies_are_signed_where_the_rules_want_it(new_node, site, background):
+    (site.folder / "p2p.json").write_text('{"filter": ".*", "signed_only": true}')
+    sign_site(site.folder, site.key, time.time)
+    first = new_node(sites={site.address: site.folder}).start()
+    second = new_node(sites={site.address: None}, connect=[first.peer]).start()
+    wait_for(
+        lambda: all(node.site(site.address)["takes_messages"] for node in (first, second)),
+        COMMAND_SECONDS,
+        "both nodes hold the site",
+    )
+    listening = background(
+        "listen", site.address, "--reply", "me", "--sign", "user", "--node", second.url
+    )
+    wait_for_clients(second, site, 1)
+    asked = zeromsg(
+        "broadcast", site.address, "who?", "--ask", "--sign", "user", "--node", first.url
+    )
+    assert (asked.returncode, asked.stdout) == (0, f"{second.peer}  me\n")
+    assert listening.end() == 0
+    assert listening.err == ""
+
+
 def test_a_reply_by_hand(two_nodes, site, background):
     first, second = two_nodes
     listening = background("listen", site.address, "--json", "--node", second.url)
@@ -226,6 +248,26 @@ def test_a_reply_by_hand(two_nodes, site, background):
     assert re.fullmatch(r"sent as [0-9a-f]{64}\n", replied.stdout)
     assert asking.process.wait(COMMAND_SECONDS) == 0
     assert asking.out == "!\n"
+
+
+def test_what_became_of_a_message_that_was_heard(two_nodes, site, background):
+    first, second = two_nodes
+    listening = background("listen", site.address, "--hash", "--count", 1, "--node", second.url)
+    wait_for_clients(second, site, 1)
+    sent = zeromsg("broadcast", site.address, "hello", "--json", "--node", first.url)
+    assert listening.process.wait(COMMAND_SECONDS) == 0
+    hash, _, text = listening.out.partition("  ")
+    assert text == f"{first.peer}: hello\n"
+    assert len(hash) == 16
+    whole = json.loads(sent.stdout)["hash"]
+    for beginning in (hash, hash[:8].upper(), whole):
+        why = zeromsg("why", beginning, "--config", second.config)
+        assert why.returncode == 0, why.stderr
+        assert why.stdout.startswith(
+            f"message {whole}\nsite {site.address}, fate: accepted\n1 cop(ies), from {first.peer}"
+        )
+    short = zeromsg("why", hash[:7], "--config", second.config)
+    assert (short.returncode, "at least the first 8" in short.stderr) == (1, True)
 
 
 def test_silence_is_a_failure_after_the_timeout(two_nodes, site):
@@ -272,7 +314,7 @@ def test_a_refusal_is_told(new_node, site):
     node = new_node(sites={site.address: site.folder}).start()
     big = zeromsg("broadcast", site.address, "x" * 20_000, "--node", node.url)
     assert (big.returncode, big.stdout) == (1, "")
-    assert big.stderr == "Error: too-big: Too big message\n"
+    assert big.stderr.startswith("Error: too-big: Too big message: 20002 characters as JSON, ")
     unsigned = zeromsg("broadcast", site.address, "x", "--sign", "site", "--node", node.url)
     assert unsigned.returncode == 1
     assert unsigned.stderr.startswith("Error: denied: this node has no key of the site")

@@ -9,6 +9,7 @@ from zeromsg.policy import rule_review
 from zeromsg.policy.rule_review import KEYS, Finding, Refusal, plugin_refuses, replay, review
 from zeromsg.policy.rules import parse_rules
 
+ANN = "1KJwzAddgi1spf4ZNKSaAPYPqbFnML9nQS"
 GOOD = {"filter": ".*", "size_limit": 500}
 
 
@@ -101,7 +102,7 @@ def test_all_keys_that_rules_have_are_known():
         "freq_limit": 1,
         "rate": {"per_peer": [1, 1]},
         "signed_only": True,
-        "cert_signers": {"x.bit": ["1a"]},
+        "cert_signers": {"x.bit": [ANN]},
         "valid_timeout": 1,
         "max_age": 60,
         "history": {"count": 1},
@@ -174,7 +175,7 @@ def test_rules_that_nothing_passes_or_reaches(values, finding):
         {"program": {"accept": "counters.n < 5", "counters": {"n": "1"}}},
         {"program": {"accept": 'counters [ "n" ] < 5', "counters": {"n": "1"}}},
         {"program": {"accept": "true", "counters": {"n": "counters.n + 1"}}},
-        {"cert_signers": {"x.bit": "1a"}},
+        {"cert_signers": {"x.bit": ANN}},
     ],
 )
 def test_rules_that_look_like_it_and_are_fine(values):

@@ -876,17 +876,36 @@ def test_what_the_rules_allow_is_not_refused():
 @pytest.mark.parametrize(
     ("message", "rules", "sentence"),
     [
-        ("x" * 100, {"size_limit": 50}, "too-big: Too big message"),
-        ({"a": "no"}, {"filter": "x"}, f"invalid: Invalid message for site {SITE}: {{'a': 'no'}}"),
-        ("x", {"signed_only": True}, "unsigned: Not signed message"),
+        (
+            "x" * 100,
+            {"size_limit": 50},
+            "too-big: Too big message: 102 characters as JSON, over the size_limit 50",
+        ),
+        (
+            {"a": "nö"},
+            {"filter": "x"},
+            f'invalid: Invalid message for site {SITE}: {{"a": "n\\u00f6"}} '
+            "(the filter does not match it)",
+        ),
+        (
+            ["a" * 5000],
+            {"filter": "x"},
+            f'invalid: Invalid message for site {SITE}: ["{"a" * 198}… '
+            "(the filter does not match it)",
+        ),
+        (
+            "x",
+            {"signed_only": True},
+            "unsigned: Not signed message: the site's signed_only asks for a signature",
+        ),
         (
             "x",
             {"signed_only": BOB.address},
-            f"unsigned: Message signature is invalid:  not in ['{BOB.address}']",
+            f"unsigned: Message signature is invalid:  not in ['{BOB.address}']: it is not signed",
         ),
     ],
 )
-def test_clients_are_told_why_in_the_words_of_the_plugin(message, rules, sentence):
+def test_clients_are_told_why_after_the_words_of_the_plugin(message, rules, sentence):
     assert told(own(message, p2p_json=ANY | rules)) == sentence
 
 
@@ -894,7 +913,8 @@ def test_clients_are_held_to_the_rate_together():
     frequency = Frequency()
     assert own(p2p_json=SLOW, frequency=frequency) is None
     again = own(p2p_json=SLOW, frequency=frequency, now=9.9)
-    assert told(again) == "too-fast: Too fast messages"
+    reason = "more than the site's freq_limit lets through"
+    assert told(again) == f"too-fast: Too fast messages: {reason}"
     assert own(p2p_json=SLOW, frequency=frequency, now=10.0) is None
     # Signed messages have the rate of their signer, as at the receivers.
     assert own(signed_by=ALICE.address, p2p_json=SLOW, frequency=frequency, now=10.0) is None

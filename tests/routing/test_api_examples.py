@@ -150,3 +150,51 @@ def test_example(stage, example):
     else:
         kind = {'"': str, "[": list, "{": dict}[shown[0]]
         assert isinstance(answer, kind)
+
+
+def test_the_texts_without_a_code_are_told():
+    """Programs look at the code; where there is none, the page has to say so."""
+    table = PAGE.read_text().partition("without a code:")[2].partition("## Sending")[0]
+    columns = re.findall(r"^\| .+ \| (.+) \|$", table, re.MULTILINE)
+    texts = re.findall(r"`([^`<]*)[^`]*`", " ".join(columns[1:]))
+    with Network(nodes=1, seed=1) as net:
+        other = net.site()
+        site = net.site(RULES, files={**FILES, "board": b"\xff"})
+        merger = net.site(RULES)
+        net.nodes[0].node.permissions.add(merger, "Merger:Chat")
+        page, merging = net.client(0, site), net.client(0, merger)
+        answers = [
+            page.ask("shout"),
+            page.ask("siteUpdate", [other]),
+            page.ask("mergerSiteAdd", [other]),
+            page.ask("mergerSiteList"),
+            merging.ask("mergerSiteDelete", ["1HeLLo4uzjaLetFx6NH3PMwFP3qbRbTf3D"]),
+            merging.ask("mergerSiteDelete", [other]),
+            page.ask("dirList", ["nowhere"]),
+            page.ask("fileGet", ["board"]),
+        ]
+    said = [answer["error"] for answer in answers]
+    for text in said:
+        assert any(text.startswith(shown) for shown in texts), text
+    for shown in texts:
+        assert any(text.startswith(shown) for text in said), shown
+
+
+@pytest.mark.parametrize(
+    ("cmd", "params", "allowed"),
+    [
+        ("certSet", [""], True),
+        ("certList", [], True),
+        ("siteList", [], True),
+        ("permissionDetails", ["ADMIN"], True),
+        ("permissionAdd", ["Merger:Chat"], False),
+        ("permissionRemove", ["Merger:Chat"], False),
+    ],
+)
+def test_what_a_site_with_admin_may_run(cmd, params, allowed):
+    with Network(nodes=1, seed=1) as net:
+        site = net.site(RULES)
+        net.nodes[0].node.permissions.add(site, "ADMIN")
+        answer = net.client(0, site).ask(cmd, params)
+    refused = isinstance(answer, dict) and answer.get("error", "").startswith("denied: ")
+    assert refused is not allowed

@@ -231,10 +231,10 @@ def test_who_sends_a_peer_message_knows_them(network, stranger):
 @pytest.mark.parametrize(
     ("params", "error"),
     [
-        ({"message": {"a": "no"}}, "invalid: Invalid message for site SITE: {'a': 'no'}"),
-        ({"message": "no"}, "invalid: Invalid message for site SITE: no"),
-        ({"message": "ok" + "x" * 57}, "too-big: Too big message"),
-        ({"message": "ok é"}, "unsigned: Not signed message"),
+        ({"message": {"a": "no"}}, 'invalid: Invalid message for site SITE: {"a": "no"} ('),
+        ({"message": "no"}, 'invalid: Invalid message for site SITE: "no" ('),
+        ({"message": "ok" + "x" * 57}, "too-big: Too big message: 61 characters"),
+        ({"message": "ok é"}, "unsigned: Not signed message: "),
     ],
 )
 def test_own_messages_are_held_to_the_rules(network, params, error):
@@ -246,7 +246,8 @@ def test_own_messages_are_held_to_the_rules(network, params, error):
         ("peerSend", {"ip": net.nodes[1].name}),
         ("peerSend", {"ip": "self"}),
     ):
-        assert sender.ask(cmd, {**params, **more}) == {"error": error.replace("SITE", site)}
+        refused = sender.ask(cmd, {**params, **more})
+        assert refused["error"].startswith(error.replace("SITE", site))
     net.advance(1)
     assert reader.messages == [] and sender.events == []
     # A refusal costs nothing.
@@ -259,7 +260,8 @@ def test_own_messages_may_be_too_fast(network):
     net, site = mesh(network, 2, {"filter": ".*", "freq_limit": 1})
     sender, reader = net.client(0, site), net.client(1, site)
     assert sender.ask("peerBroadcast", {"message": 1})["sent"]
-    assert sender.ask("peerBroadcast", {"message": 2}) == {"error": "too-fast: Too fast messages"}
+    refused = sender.ask("peerBroadcast", {"message": 2})
+    assert refused["error"].startswith("too-fast: Too fast messages: ")
     # The user's key has a time of its own.
     assert sender.ask("peerBroadcast", {"message": 3, "privatekey": False})["sent"]
     net.advance(1.1)

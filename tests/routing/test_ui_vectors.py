@@ -48,6 +48,7 @@ class Answers:
 ANSWERED = "there an `error` event without an answer, so that the caller waits for ever"
 SILENT = "there nothing at all, so that the caller waits for ever"
 CODED = "a code before the plugin's sentence"
+REASONED = "a code before the plugin's sentence, the message in it as JSON, the reason behind it"
 OWN_RULES = "our own messages are held to all of the site's rules, signatures too"
 NO_RIGHTS = "a number is no right here; only the node's own page may"
 
@@ -75,13 +76,13 @@ ERRORS = {
     ("N", 1): Answers("unsupported: Site NOP2P doesn't support P2P messages", CODED),
     ("N", 2): Answers("unsupported: Site NOP2P doesn't support P2P messages", CODED),
     ("N", 3): Answers("ok", SILENT),
-    ("T", 1): Answers("invalid: Invalid message for site STRICT: {'a': 'no'}", CODED),
+    ("T", 1): Answers('invalid: Invalid message for site STRICT: {"a": "no"} (the', REASONED),
     ("T", 2): Answers("unsigned: Not signed message", OWN_RULES),
     ("T", 3): Answers("unsigned: Not signed message", OWN_RULES),
-    ("T", 4): Answers("too-big: Too big message", CODED),
+    ("T", 4): Answers("too-big: Too big message: ", REASONED),
     ("T", 5): Answers("unsigned: Not signed message", OWN_RULES),
     ("T", 6): Answers("unsigned: Not signed message", OWN_RULES),
-    ("T", 7): Answers("too-big: Too big message", CODED),
+    ("T", 7): Answers("too-big: Too big message: ", REASONED),
     ("C", 1): Answers("invalid: peerBroadcast needs the parameter message", SILENT),
     ("C", 2): Answers(list, "the keyword of the proposal works here"),
     ("C", 3): Answers("invalid: privatekey is no private key", SILENT),

@@ -51,9 +51,23 @@ def test_why_shows_everything(net, ask):
     assert [check["check"] for check in found["checks"]][:2] == ["seen", "site"]
 
 
-@pytest.mark.parametrize("hash", ["0" * 64, "zz", "0"])
+@pytest.mark.parametrize("hash", ["0" * 64, "0" * 8])
 def test_why_of_an_unknown_message(ask, hash):
     assert refused(ask, "why", hash=hash).startswith("invalid: this node knows nothing")
+
+
+@pytest.mark.parametrize("hash", ["zz" * 8, "0", "0" * 7, "0" * 65])
+def test_why_of_what_is_no_hash(ask, hash):
+    assert refused(ask, "why", hash=hash).startswith("invalid: hash must be 64 hex digits")
+
+
+def test_why_takes_the_beginning_of_a_hash(net, ask):
+    node = net.nodes[1].node
+    for digest in ("1234567890" + "0" * 54, "12345678ab" + "0" * 54, "ab" * 32):
+        node.recorder.record(bytes.fromhex(digest), 5.0)
+    assert ask("why", hash="ABABABAB")["hash"] == "ab" * 32
+    assert ask("why", hash="123456789")["hash"].startswith("1234567890")
+    assert "several messages" in refused(ask, "why", hash="12345678")
 
 
 def test_a_ban_by_hand_cuts_off_at_once_and_survives_a_restart(net, ask):

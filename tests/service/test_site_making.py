@@ -73,6 +73,39 @@ def test_hidden_files_are_nobodys_business(tmp_path):
     assert list(believed(tmp_path, key)["files"]) == ["p2p.json"]
 
 
+@pytest.mark.parametrize("target", ["/etc/passwd", "../secret", "/nowhere/at/all", "/etc"])
+def test_a_link_that_leads_out_of_the_directory_is_refused(tmp_path, target):
+    """Its file would be published under the name of the link."""
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / "site"
+    key = made(folder)
+    before = (folder / "content.json").read_bytes()
+    (folder / "link").symlink_to(target)
+    with pytest.raises(ConfigError, match=r"site/link: it leads out of the site's directory"):
+        sign_site(folder, key, lambda: NOW)
+    assert (folder / "content.json").read_bytes() == before
+
+
+def test_rules_are_not_written_through_a_link(tmp_path):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "p2p.json").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="it leads out"):
+        made(folder)
+    assert not (tmp_path / "elsewhere").exists()
+    assert (folder / "p2p.json").is_symlink()
+
+
+def test_a_link_that_stays_in_the_directory_is_a_file(tmp_path):
+    (tmp_path / "all.js").write_bytes(b"1;")
+    (tmp_path / "latest.js").symlink_to("all.js")
+    (tmp_path / "dangling").symlink_to("nothing")
+    key = made(tmp_path)
+    files = believed(tmp_path, key)["files"]
+    assert sorted(files) == ["all.js", "latest.js", "p2p.json"]
+    assert files["latest.js"] == files["all.js"]
+
+
 def test_contents_below_are_not_listed_as_files(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "content.json").write_text("{}")
@@ -148,6 +181,20 @@ def test_what_the_operator_wrote_into_content_json_stays(tmp_path):
     signed = believed(tmp_path, key)
     assert signed["description"] == "about"
     assert signed["includes"] == content["includes"]
+
+
+def test_more_than_nodes_take_is_not_signed(tmp_path):
+    key = made(tmp_path)
+    before = (tmp_path / "content.json").read_bytes()
+    with (tmp_path / "film").open("wb") as film:
+        film.truncate(10_000_001)
+    with pytest.raises(
+        ConfigError, match=r"have 100000\d\d bytes, and nodes take 10000000 .*size_l"
+    ):
+        sign_site(tmp_path, key, lambda: NOW)
+    assert (tmp_path / "content.json").read_bytes() == before
+    signed = sign_site(tmp_path, key, lambda: NOW, size_limit=11_000_000)
+    assert "film" in signed["files"]
 
 
 def test_old_signatures_do_not_stay(tmp_path):

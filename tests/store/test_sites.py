@@ -290,6 +290,29 @@ def test_too_many_bytes_are_refused_without_blame(tmp_path):
     assert site.content is None and on_disk(site) == {}
 
 
+def test_why_the_newest_version_does_not_count_is_remembered(tmp_path, warnings):
+    """Otherwise a node would say that it is being fetched, for ever."""
+    site = joined(tmp_path, size_limit=1000)
+    with pytest.raises(ContentRefused):
+        site.store_content("content.json", content({"a": bytes(1001)}))
+    assert site.version_problem == "its files have 1001 bytes, over 1000"
+    site.store_content("content.json", content({"a": bytes(1000)}, modified=NOW - 5))
+    assert site.version_problem == ""
+
+    folder, key = own_site(tmp_path, {"a.txt": b"hello"})
+    site = loaded(folder, key.address, size_limit=2000)
+    (folder / "a.txt").write_bytes(bytes(2001))
+    sign_site(folder, key, lambda: NOW + 5)
+    later(folder)
+    assert not site.reload_if_changed()
+    assert "over 2000" in site.version_problem
+    (folder / "a.txt").write_bytes(b"hello")
+    sign_site(folder, key, lambda: NOW + 9)
+    later(folder, 10)
+    assert site.reload_if_changed()
+    assert site.version_problem == ""
+
+
 def test_a_new_version_replaces_files_one_by_one(tmp_path):
     site = filled(tmp_path)
     rules = site.rules
@@ -480,13 +503,86 @@ def test_only_what_is_listed_is_read(tmp_path, name):
         site.read(name, 0, 100)
 
 
-def test_a_symlink_in_an_own_site_that_was_signed(tmp_path):
-    """What the operator signed is served; what was not listed is not, wherever it points."""
-    folder, key = own_site(tmp_path)
-    (folder / "link").symlink_to("/etc/passwd")
+def served(site, name):
+    """What peers and what browsers are given, None for nothing."""
+    try:
+        data, _ = site.read(name, 0, 100)
+        file, _, _ = site.open(name)
+    except FileMissing:
+        return None
+    with file:
+        assert file.read() == data
+    return data
+
+
+def test_a_link_that_appears_later_is_not_followed_out(tmp_path):
+    """Whoever can write into the directory hands nothing of the machine to strangers."""
+    names = ("a.txt", "dir/b.txt", "c.txt", "d.txt", "e.txt", "f.txt")
+    folder, key = own_site(tmp_path, dict.fromkeys(names, b"hello"))
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "b.txt").write_bytes(b"secret")
     site = loaded(folder, key.address)
-    with pytest.raises(FileMissing):
-        site.read("link", 0, 100)
+    (folder / "link").symlink_to("/etc/passwd")
+    (folder / "a.txt").unlink()
+    (folder / "a.txt").symlink_to("/etc/passwd")
+    (folder / "dir" / "b.txt").unlink()
+    (folder / "dir").rmdir()
+    (folder / "dir").symlink_to("../outside")
+    (folder / "c.txt").unlink()
+    os.mkfifo(folder / "c.txt")
+    for name, target in (("d.txt", "."), ("e.txt", "e.txt"), ("f.txt", "c.txt/none")):
+        (folder / name).unlink()
+        (folder / name).symlink_to(target)
+    (folder / "content.json").rename(tmp_path / "content.json")
+    (folder / "content.json").symlink_to("../content.json")
+    for name in ("link", "content.json", *names):
+        assert served(site, name) is None, name
+
+
+def test_what_leads_out_when_the_node_starts_is_not_believed(tmp_path, warnings):
+    """Not even where it is as it was signed."""
+    folder, key = own_site(tmp_path, {"a.txt": b"hello", "b.txt": b"b"})
+    (folder / "a.txt").rename(tmp_path / "a.txt")
+    (folder / "a.txt").symlink_to(tmp_path / "a.txt")
+    site = loaded(folder, key.address)
+    assert served(site, "a.txt") is None
+    assert [path for path, _ in site.missing()] == ["a.txt"]
+    assert "a.txt changed since it was signed" in warnings[0]
+    (folder / "content.json").rename(tmp_path / "content.json")
+    (folder / "content.json").symlink_to("../content.json")
+    with pytest.raises(ConfigError, match=r"content\.json: .*it leads out of the site's directory"):
+        loaded(folder, key.address)
+
+
+def test_links_within_the_directory_are_followed(tmp_path):
+    folder, key = own_site(tmp_path, {"a.txt": b"hello", "dir/b.txt": b"b"})
+    site = loaded(folder, key.address)
+    (folder / "a.txt").rename(folder / "moved.txt")
+    (folder / "a.txt").symlink_to("moved.txt")
+    (folder / "dir").rename(folder / "other")
+    (folder / "dir").symlink_to(folder / "other")
+    assert served(site, "a.txt") == b"hello"
+    assert served(site, "dir/b.txt") == b"b"
+    (tmp_path / "elsewhere").symlink_to(folder)
+    through_link = loaded(tmp_path / "elsewhere", key.address)
+    assert served(through_link, "a.txt") == b"hello"
+    assert served(through_link, "dir/b.txt") == b"b"
+
+
+def test_a_link_that_is_put_in_place_while_a_file_is_opened(tmp_path, monkeypatch):
+    """Between looking and opening there is a moment."""
+    folder, key = own_site(tmp_path)
+    site = loaded(folder, key.address)
+    opened = os.open
+
+    def swapping(path, flags, *rest, **more):
+        if path == "a.txt":
+            (folder / "a.txt").unlink()
+            (folder / "a.txt").symlink_to("/etc/passwd")
+        return opened(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", swapping)
+    assert served(site, "a.txt") is None
 
 
 def test_modified_since(tmp_path):

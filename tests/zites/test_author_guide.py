@@ -1,6 +1,10 @@
 """What docs/zite-authors.md tells authors to do, done."""
 
+import json
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -48,13 +52,33 @@ def test_the_site_in_the_guide_is_made(tmp_path, monkeypatch):
     (made,) = re.findall(r"^    zeromsg (site new .*)$", GUIDE, re.MULTILINE)
     result = CliRunner().invoke(main, made.split())
     assert result.exit_code == 0, result.output
-    assert len(result.stdout.split("\n\n")[1].strip().splitlines()) == 3
+    lines = result.stdout.splitlines()
+    assert len(lines) == 7 and lines[4] == "[[site]]"
+    assert lines[6] == f"path = {json.dumps(str(tmp_path / 'room'))}"
     assert Path("node/users.json").exists()
     for command in re.findall(
         r"^    zeromsg (site sign .*|rules check [^-\n]*)$", GUIDE, re.MULTILINE
     ):
         done = CliRunner().invoke(main, command.split())
         assert done.exit_code == 0, done.output
+
+
+def test_the_tests_in_the_guide_run_as_it_says(tmp_path):
+    """The lines of section 7, but for what installs pytest."""
+    zite = tmp_path / "my-zite"
+    copy_template("chat", zite / "room")
+    (zite / "test_room.py").write_text(blocks("python")[0])
+    (zite / "room.test.js").write_text(next(js for js in blocks("js") if "node:test" in js))
+    section = GUIDE[GUIDE.index("## 7.") :]
+    python, node = re.findall(r"^    (.* -m pytest .*|node .*)$", section, re.MULTILINE)
+    python = python.replace("../venv/bin/python", sys.executable) + " -p no:cacheprovider"
+    commands = [(python, "1 passed"), (node, "# pass 1")]
+    for command, says in commands if shutil.which("node") else commands[:1]:
+        done = subprocess.run(
+            command.split(), cwd=zite, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert says in done.stdout
 
 
 @pytest.mark.parametrize(

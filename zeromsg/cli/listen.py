@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from zeromsg.cli.acting import as_options, key_for
+from zeromsg.cli.messages import stated
 from zeromsg.cli.options import (
     json_option,
     json_or_text,
@@ -19,13 +20,14 @@ from zeromsg.cli.options import (
     node_url,
     seconds_up_to,
     settings_of,
+    sign_option,
     site_argument,
 )
-from zeromsg.cli.output import emit, sender, shown
+from zeromsg.cli.output import emit, printable, sender, shown
 from zeromsg.cli.sealing import give_keys, key_option, key_texts
 from zeromsg.cli.working import connected, hush, sleep, work
 from zeromsg.client import Client, NodeUnreachable, NodeUrl
-from zeromsg.errors import ZeromsgError
+from zeromsg.errors import ConfigError, ZeromsgError
 from zeromsg.wire.names import PEER_IGNORE, PEER_INVALID, PEER_RECEIVE, PEER_REPLY, PEER_VALID, SELF
 
 RETRY_SECONDS = 1.0
@@ -33,6 +35,9 @@ RETRY_SECONDS = 1.0
 
 LAST_CALLS_SECONDS = 5.0
 """What verdicts and replies still have when all is said."""
+
+HASH_DIGITS = 16
+"""Of a message's hash, where people read it: enough to be the only one at its node."""
 
 _VERDICTS = {
     "valid": PEER_VALID,
@@ -63,11 +68,19 @@ _VERDICTS = {
     metavar="JSON",
     help="Answer questions of peers with this; what is no JSON is a text.",
 )
+@sign_option
 @click.option(
     "--record",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Append messages to a file too, as lines of JSON.",
+)
+@click.option(
+    "--hash",
+    "with_hash",
+    is_flag=True,
+    help=f"Begin each line with the first {HASH_DIGITS} digits of the message's hash, "
+    "for `zeromsg why`.",
 )
 @key_option
 @as_options
@@ -81,7 +94,9 @@ def listen(
     seconds: float | None,
     verdict: str,
     reply: str | None,
+    privatekey: Any,
     record: Path | None,
+    with_hash: bool,
     key_names: Sequence[str],
     as_user: str | None,
     data_dir: Path | None,
@@ -93,13 +108,17 @@ def listen(
 
     When the node restarts, it is connected again.
     """
+    if privatekey is not None and reply is None:
+        raise click.UsageError("--sign goes with --reply: nothing else is said")
     settings = settings_of(config, data_dir)
     url = node_url(node, settings)
     keys = key_texts(key_names, config, data_dir)
     hush()
     with ExitStack() as stack:
-        file = stack.enter_context(record.open("a")) if record is not None else None
-        wanted = Wanted(count, _VERDICTS[verdict], reply, file, as_json, keys)
+        file = stack.enter_context(_opened(record)) if record is not None else None
+        wanted = Wanted(
+            count, with_hash, _VERDICTS[verdict], reply, privatekey, file, as_json, keys
+        )
 
         async def job(reactor: Any) -> int:
             # Good for all connections: it stays the same while there is the user.
@@ -109,17 +128,28 @@ def listen(
         ctx.exit(work(job, interrupted=0))
 
 
+def _opened(record: Path) -> TextIO:
+    """Raises ConfigError."""
+    try:
+        return record.open("a")
+    except OSError as problem:
+        raise ConfigError(f"{record} cannot be written: {problem.strerror}") from None
+
+
 @attrs.frozen
 class Wanted:
     """What is to be done with messages.
 
-    verdict: the command that tells it, or None. reply: JSON or text, or None.
-    keys: shared keys to read with, by name.
+    with_hash: whether lines for people begin with one. verdict: the command that
+    tells it, or None. reply: JSON or text, or None. privatekey: what signs
+    replies, as a call has it. keys: shared keys to read with, by name.
     """
 
     count: int | None
+    with_hash: bool
     verdict: str | None
     reply: str | None
+    privatekey: Any
     record: TextIO | None
     as_json: bool
     keys: Mapping[str, str]
@@ -204,14 +234,20 @@ class _Listener:
             emit(event)
             return
         question = "" if event.get("broadcast") else " (to us)"
-        click.echo(f"{sender(event)}{question}: {shown(event.get('message'))}")
+        hash = str(event.get("hash"))[:HASH_DIGITS]
+        begin = f"{printable(hash)}  " if self._wanted.with_hash else ""
+        click.echo(f"{begin}{sender(event)}{question}: {shown(event.get('message'))}")
 
     def _respond(self, event: dict[str, Any]) -> None:
         if self._wanted.verdict is not None:
             self._call(self._wanted.verdict, {"hash": event.get("hash")})
         if self._wanted.reply is not None and not event.get("broadcast"):
-            params = {"hash": event.get("hash"), "message": json_or_text(self._wanted.reply)}
-            self._call(PEER_REPLY, params)
+            params = {
+                "hash": event.get("hash"),
+                "message": json_or_text(self._wanted.reply),
+                "privatekey": self._wanted.privatekey,
+            }
+            self._call(PEER_REPLY, stated(params))
 
     def _call(self, cmd: str, params: dict[str, Any]) -> None:
         # `connected` goes on within the handshake, so before any message comes.

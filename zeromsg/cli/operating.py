@@ -41,11 +41,16 @@ def ask(
 def why(
     hash: str, node: str | None, config: Path | None, data_dir: Path | None, as_json: bool
 ) -> None:
-    """Say what became of a message at a running node."""
+    """Say what became of a message at a running node.
+
+    HASH is what `zeromsg broadcast` and `zeromsg listen --hash` show, or the first 8
+    digits of it, or more.
+    """
     found = ask(node, config, data_dir, "why", {"hash": hash})
     if as_json:
         emit(found, indent=2)
         return
+    click.echo(f"message {printable(str(found.get('hash', hash)))}")
     click.echo(f"site {printable(str(found['site']))}, fate: {printable(str(found['fate']))}")
     came = ", ".join(printable(str(source)) for source in found["from"])
     click.echo(f"{found['copies']} cop(ies), from {came or 'nobody'}")

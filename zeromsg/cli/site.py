@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 
 from zeromsg.cli.acting import asked_passphrase
@@ -20,15 +21,19 @@ from zeromsg.cli.options import (
 )
 from zeromsg.cli.output import emit, table
 from zeromsg.cli.peers import peers
+from zeromsg.cli.rules import show_findings
 from zeromsg.cli.status import fetch_status, show_sites
 from zeromsg.cli.working import hush, work
 from zeromsg.client import CallRefused, NodeUnreachable
 from zeromsg.errors import ConfigError, ContentRefused
-from zeromsg.policy.site_content import ROOT, parse_content
+from zeromsg.policy.rule_review import review
+from zeromsg.policy.site_content import ROOT, file_entries, parse_content
 from zeromsg.service.assembly import USERS_FILE, open_users
 from zeromsg.service.config import Settings
-from zeromsg.service.site_making import must_be_no_site, new_site, sign_site
-from zeromsg.service.site_templates import SITE_EXTRAS, TEMPLATES, copy_template
+from zeromsg.service.site_making import must_be_no_site, new_site, or_nothing, sign_site
+from zeromsg.service.site_templates import SITE_EXTRAS, TEMPLATES, copy_template, template_files
+from zeromsg.store.sites import SIZE_LIMIT
+from zeromsg.wire.names import P2P_JSON
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -68,25 +73,31 @@ def new(
     users_file = desk.path
     must_be_no_site(folder)
     extras = None
-    if template is not None:
-        copy_template(template, folder)
-        title, extras = title or TEMPLATES[template].title, SITE_EXTRAS
-    key = new_site(folder, title, secrets.token_bytes, time.time, extras)
-    try:
+    # A site whose key could not be kept would be nobody's.
+    with or_nothing(folder, template_files(template) if template is not None else ()):
+        if template is not None:
+            copy_template(template, folder)
+            title, extras = title or TEMPLATES[template].title, SITE_EXTRAS
+        key = new_site(folder, title, secrets.token_bytes, time.time, extras)
         desk.do("site_key_add", {"key": key.wif}, create=True)
-    except BaseException:
-        # A site whose key could not be kept would be nobody's.
-        (folder / ROOT).unlink(missing_ok=True)
-        raise
     path = str(folder.absolute())
+    _warn_of_rules(folder)
+    size = sum(entry.size for entry in file_entries(ROOT, _content_of(folder)))
     if as_json:
-        emit({"address": key.address, "path": path, "users_file": str(users_file)})
+        emit({"address": key.address, "path": path, "users_file": str(users_file), "size": size})
         return
     click.echo(f"Made the site {key.address}")
     click.echo(f"Its key is in {users_file}: whoever has it owns the site.")
     click.echo("Add these lines to the configuration file, and restart the node:\n")
     # JSON's strings are TOML's too.
     click.echo(f"[[site]]\naddress = {json.dumps(key.address)}\npath = {json.dumps(path)}")
+    if size > SIZE_LIMIT:
+        click.echo(f"size_limit = {2 * size}    # its files have {size} bytes")
+        click.echo(
+            f"Nodes take {SIZE_LIMIT} bytes of a site where size_limit says nothing else: "
+            "everybody who is to hold it needs that line.",
+            err=True,
+        )
 
 
 @site.command()
@@ -109,7 +120,17 @@ def sign(folder: Path, config: Path | None, data_dir: Path | None, as_json: bool
             f"{users_file} has no key of the site {address}: "
             "name the node that made the site by --config or --data-dir"
         )
-    content = sign_site(folder, key, time.time)
+    limits = {site.address: site.size_limit for site in settings.sites}
+    limit = limits.get(address, SIZE_LIMIT)
+    content = sign_site(folder, key, time.time, size_limit=limit)
+    _warn_of_rules(folder)
+    size = sum(entry.size for entry in file_entries(ROOT, content))
+    if size > SIZE_LIMIT:
+        click.echo(
+            f"Its files have {size} bytes: only nodes that have a larger size_limit than "
+            f"{SIZE_LIMIT} for the site take it.",
+            err=True,
+        )
     if as_json:
         files = sorted(content["files"])
         emit({"address": address, "modified": content["modified"], "files": files})
@@ -117,17 +138,32 @@ def sign(folder: Path, config: Path | None, data_dir: Path | None, as_json: bool
         click.echo(f"Signed {len(content['files'])} file(s) of the site {address}")
 
 
-def _address_of(folder: Path) -> str:
-    """The address in a directory's content.json. Raises ConfigError."""
+def _warn_of_rules(folder: Path) -> None:
+    """Say what `zeromsg rules check` says of the rules that were signed."""
+    rules = folder / P2P_JSON
+    if rules.exists():
+        _, findings = review(rules.read_bytes())
+        show_findings(
+            [attrs.evolve(found, key=f"{P2P_JSON}: {found.key}") for found in findings], err=True
+        )
+
+
+def _content_of(folder: Path) -> dict[str, Any]:
+    """A directory's content.json. Raises ConfigError."""
     path = folder / ROOT
     try:
-        address = parse_content(path.read_bytes()).get("address")
+        return parse_content(path.read_bytes())
     except OSError:
         raise ConfigError(f"{folder} is no site: there is no {ROOT}") from None
     except ContentRefused as problem:
         raise ConfigError(f"{path}: {problem}") from None
+
+
+def _address_of(folder: Path) -> str:
+    """The address in a directory's content.json. Raises ConfigError."""
+    address = _content_of(folder).get("address")
     if not isinstance(address, str):
-        raise ConfigError(f"{path}: it has no address")
+        raise ConfigError(f"{folder / ROOT}: it has no address")
     return address
 
 

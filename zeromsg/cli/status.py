@@ -129,9 +129,16 @@ def show_sites(sites: list[dict[str, Any]]) -> None:
 
 
 def _state(site: dict[str, Any]) -> str:
+    # A node that was started before this command was installed says less.
+    if site.get("version_problem"):
+        held = "an earlier version, as " if site["files"] else ""
+        return f"{held}the newest cannot be used: {site['version_problem']}"
     if site["problem"]:
         return str(site["problem"])
-    return "complete" if site["complete"] else "being fetched"
+    if site["complete"]:
+        return "complete"
+    # Nobody fetches what should be in a directory of the operator.
+    return "changed since it was signed" if site.get("own") else "being fetched"
 
 
 def _peers(site: dict[str, Any]) -> str:

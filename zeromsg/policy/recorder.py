@@ -6,6 +6,7 @@ list. Addresses are kept, and shown only to who asks for them.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -99,6 +100,11 @@ class Recorder:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def hashes(self, beginning: str) -> list[str]:
+        """Which hashes begin with these hex digits, two at most. Looks at all: for people."""
+        all_hashes = (digest.hex() for digest in self._records)
+        return list(islice((hash for hash in all_hashes if hash.startswith(beginning)), 2))
 
     def record(self, digest: bytes, at: float) -> Record:
         """The record of a message, new if need be."""

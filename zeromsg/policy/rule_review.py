@@ -9,11 +9,12 @@ import difflib
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
 
+from zeromsg.crypto.keys import is_address
 from zeromsg.policy.program import Facts
 from zeromsg.policy.rules import BadRules, Rules, load_rules, parse_rules
 from zeromsg.policy.validation import Subject, check_message
@@ -133,8 +134,8 @@ def _filter_findings(rules: Rules) -> Iterator[Finding]:
 
 def _unreachable(values: Mapping[str, Any], rules: Rules) -> Iterator[Finding]:
     """Rules that nothing can pass, or that no message ever reaches."""
-    if not isinstance(rules.signed_only, bool) and not rules.signed_only:
-        yield Finding("error", "signed_only", "the list is empty, so nobody may write")
+    if not isinstance(rules.signed_only, bool):
+        yield from _writer_findings(rules.signed_only)
     if rules.group is not None:
         yield Finding(
             "warning", "signed_only", "nodes with the plugin know no groups and may refuse all"
@@ -151,10 +152,33 @@ def _unreachable(values: Mapping[str, Any], rules: Rules) -> Iterator[Finding]:
             "warning", "rate", "per_signer does not bound unsigned messages, which are allowed"
         )
     for provider, signers in rules.cert_signers.items():
-        if not signers:
+        if not any(map(is_address, signers)):
             yield Finding(
                 "warning", "cert_signers", f"{provider[:64]} has no address, so none of its passes"
             )
+            continue
+        for text in _no_addresses(signers):
+            yield Finding("warning", "cert_signers", f"{provider[:64]}: {text}")
+
+
+def _writer_findings(signed_only: Collection[str]) -> Iterator[Finding]:
+    """Nodes take any text there, the plugin too: it is only that nobody can sign as it."""
+    if not signed_only:
+        yield Finding("error", "signed_only", "the list is empty, so nobody may write")
+    elif not any(map(is_address, signed_only)):
+        yield Finding(
+            "error",
+            "signed_only",
+            f"{next(_no_addresses(signed_only))}, so nobody may write;"
+            " true lets everybody write who signs",
+        )
+    else:
+        for text in _no_addresses(signed_only):
+            yield Finding("warning", "signed_only", text)
+
+
+def _no_addresses(texts: Collection[str]) -> Iterator[str]:
+    return (f"{text[:64]!r} is no address" for text in texts if not is_address(text))
 
 
 def _program_findings(program: Any) -> Iterator[Finding]:
@@ -246,7 +270,9 @@ def replay(rules: Rules, lines: Iterable[Mapping[str, Any]]) -> Iterator[Refusal
         facts = Facts(
             message, len(text), signer, cert, parse_timestamp(event.get("timestamp")) or 0.0
         )
-        subject = Subject(str(event.get("site", "")), message, text, None, signer)
+        # Who tries rules on a recording wants the reasons that a sender gets.
+        site = str(event.get("site", ""))
+        subject = Subject(site, message, text, None, signer, ours=True)
         rejected = check_message(subject, facts, rules)
         if rejected is not None:
             yield Refusal(number, rejected.check, rejected.text)

@@ -6,6 +6,7 @@ Source: ZeroNet peer protocol, p2p.json.
 """
 
 from collections.abc import Collection, Mapping
+from json import JSONDecodeError
 from typing import Any
 
 import attrs
@@ -115,8 +116,14 @@ def load_rules(data: bytes) -> Mapping[str, Any]:
         raise BadRules(f"{P2P_JSON} is over {FILE_LIMIT} bytes")
     try:
         values = json_text.load(data.decode())
-    except ValueError:
-        raise BadRules(f"{P2P_JSON} is no JSON") from None
+    except JSONDecodeError as problem:
+        place = f"line {problem.lineno}, column {problem.colno}"
+        raise BadRules(f"{P2P_JSON} is no JSON: {place}: {problem.msg}") from None
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        raise BadRules(f"{P2P_JSON} is no JSON: line {line} is no UTF-8") from None
+    except ValueError as problem:
+        raise BadRules(f"{P2P_JSON} is no JSON: {problem}"[:200]) from None
     if not isinstance(values, dict):
         raise BadRules(f"{P2P_JSON} is no JSON map")
     return values

@@ -2,8 +2,9 @@
 
 Cheapest first. The hash was looked up and the site found before; what remains
 needs the site's rules. Texts and points are those of the PeerMessage plugin
-where it has them, so that people and programs recognise them. Source: ZeroNet
-peer protocol, what a receiver checks.
+where it has them, so that people and programs recognise them; a client of ours
+is told the reason after that. Source: ZeroNet peer protocol, what a receiver
+checks.
 """
 
 from itertools import islice
@@ -183,7 +184,7 @@ def check_message(subject: Subject, facts: Facts, rules: Rules) -> Rejected | No
         _check_size(subject, rules)
         or _check_filter(subject, rules)
         or _check_schema(subject, rules)
-        or _check_signed_only(rules, facts.signer)
+        or _check_signed_only(rules, facts.signer, subject.ours)
         or _check_program(subject, rules, facts)
     )
 
@@ -227,19 +228,20 @@ def _let_through(
 def _check_size(subject: Subject, rules: Rules) -> Rejected | None:
     if rules.size_limit is None or len(subject.text) <= rules.size_limit:
         return None
-    return Rejected("size", 7, f"Too big message{_from(subject)}", final=True)
+    reason = f"{len(subject.text)} characters as JSON, over the size_limit {rules.size_limit}"
+    return Rejected("size", 7, _text("Too big message", subject, reason), final=True)
 
 
 def _check_peer_rate(
     subject: Subject, rules: Rules, frequency: Frequency, signed: bool, now: float
 ) -> Rejected | None:
     if rules.per_peer is not None and not rules.per_peer.allows(subject.sender, now):
-        return _too_fast("rate", subject)
+        return _too_fast("rate", subject, "rate.per_peer")
     if signed or rules.freq_limit is None:
         return None
     if frequency.allows(subject.sender, rules.freq_limit, now):
         return None
-    return _too_fast("rate", subject)
+    return _too_fast("rate", subject, _FREQUENCY)
 
 
 def _check_signer_rate(
@@ -248,20 +250,25 @@ def _check_signer_rate(
     if not signer:
         return None
     if rules.per_signer is not None and not rules.per_signer.allows(signer, now):
-        return _too_fast("signer-rate", subject)
+        return _too_fast("signer-rate", subject, "rate.per_signer")
     if rules.freq_limit is not None and not frequency.allows(signer, rules.freq_limit, now):
-        return _too_fast("signer-rate", subject)
+        return _too_fast("signer-rate", subject, _FREQUENCY)
     return None
 
 
-def _too_fast(check: str, subject: Subject) -> Rejected:
+_FREQUENCY = "freq_limit"
+
+
+def _too_fast(check: str, subject: Subject, limit: str) -> Rejected:
+    text = _text("Too fast messages", subject, f"more than the site's {limit} lets through")
     # Who passes on messages of many cannot keep to the rate for all of them; and how
     # fast they arrive here is not the doing of who signed them.
-    return Rejected(check, 2, f"Too fast messages{_from(subject)}", final=False, ours=True)
+    return Rejected(check, 2, text, final=False, ours=True)
 
 
-def _from(subject: Subject) -> str:
-    return "" if subject.ours else f" from {subject.site}"
+def _text(plugins: str, subject: Subject, reason: str) -> str:
+    """The plugin's text as a peer gets it, and as a client of ours does, with the reason."""
+    return f"{plugins}: {reason}" if subject.ours else f"{plugins} from {subject.site}"
 
 
 def _check_age(subject: Subject, rules: Rules, wall: float) -> Rejected | None:
@@ -280,9 +287,16 @@ def _check_age(subject: Subject, rules: Rules, wall: float) -> Rejected | None:
 def _check_filter(subject: Subject, rules: Rules) -> Rejected | None:
     if rules.filter.passes(subject.text):
         return None
-    # JSON can spell lone surrogates, which the answer could not carry.
-    echo = str(subject.message)[:_ECHO_LIMIT].encode(errors="replace").decode()
+    if subject.ours:
+        echo = f"{_shortened(subject.text)} (the filter does not match it)"
+    else:
+        # JSON can spell lone surrogates, which the answer could not carry.
+        echo = str(subject.message)[:_ECHO_LIMIT].encode(errors="replace").decode()
     return Rejected("filter", 5, f"Invalid message for site {subject.site}: {echo}", final=True)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _ECHO_LIMIT else f"{text[:_ECHO_LIMIT]}…"
 
 
 def _check_schema(subject: Subject, rules: Rules) -> Rejected | None:
@@ -350,14 +364,17 @@ def _check_certificate(
 BAD_CERTIFICATE = Rejected("certificate", 7, "Invalid signature certificate", final=False)
 
 
-def _check_signed_only(rules: Rules, signed_by: str) -> Rejected | None:
+def _check_signed_only(rules: Rules, signed_by: str, ours: bool = False) -> Rejected | None:
     allowed = rules.signed_only
     if isinstance(allowed, bool):
         if signed_by or not allowed:
             return None
-        return Rejected("signed-only", 5, "Not signed message", final=False)
+        reason = ": the site's signed_only asks for a signature" if ours else ""
+        return Rejected("signed-only", 5, f"Not signed message{reason}", final=False)
     if signed_by and signed_by in allowed:
         return None
     shown = list(islice(allowed, _NAMES_LIMIT))
     text = f"Message signature is invalid: {signed_by} not in {shown}"
+    if ours and not signed_by:
+        text = f"{text}: it is not signed"
     return Rejected("signed-only", 5, text, final=False)

@@ -820,6 +820,7 @@ class Node:
                     "complete": complete(site),
                     "takes_messages": site.rules is not None,
                     "problem": site.rules_problem,
+                    "version_problem": site.version_problem,
                     "clients": self.delivery.count(site.address),
                     "peers": len(self.site_peers.participants(site.address)),
                     "peers_without_messages": self.site_peers.deaf_count(site.address),

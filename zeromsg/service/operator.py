@@ -1,5 +1,6 @@
 """What the operator of a running node can ask of it, beside its status."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,8 @@ from zeromsg.service.peer_report import report
 from zeromsg.service.user_admin import administer, text_or_none, user_named
 from zeromsg.wire.values import is_site_address
 
+_HASH_FORM = re.compile("[0-9a-f]{8,64}")
+_UNKNOWN_MESSAGE = "this node knows nothing of that message, or no more"
 _IDENTITY_LIMIT = 100
 _LIMITS = {"reason": 200, "id": 2 * FIELD_LIMIT + 1}
 """Of other texts: a user ID is name@domain."""
@@ -21,7 +24,8 @@ _LIMITS = {"reason": 200, "id": 2 * FIELD_LIMIT + 1}
 def operate(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """Run one command; its result as a JSON map. Raises ClientError.
 
-    why: `hash`. bans: nothing. peers: `site`, or nothing for all of them.
+    why: `hash`, whole or the first digits of it. bans: nothing.
+    peers: `site`, or nothing for all of them.
     ban: `identity`, `seconds`, `reason`. pardon: `identity`.
     site_join, site_leave: `address`.
     prompts: nothing. prompt_answer: `id` and `answer`, which may be left out where
@@ -92,10 +96,11 @@ def _users(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]
 def _messages(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """A command about messages and who sends them."""
     if cmd == "why":
-        found = node.why(_text(params, "hash"))
+        hash = _hash(node, params)
+        found = node.why(hash)
         if found is None:
-            raise ClientError("invalid", "this node knows nothing of that message, or no more")
-        return found
+            raise ClientError("invalid", _UNKNOWN_MESSAGE)
+        return {"hash": hash, **found}
     if cmd == "bans":
         return {
             "bans": [
@@ -123,6 +128,19 @@ def _messages(node: Node, cmd: str, params: Mapping[str, Any]) -> Mapping[str, A
             identity = spelled_identity(identity)
         return {"pardoned": node.pardon(identity)}
     raise ClientError("unsupported", "the operator has no such command")
+
+
+def _hash(node: Node, params: Mapping[str, Any]) -> str:
+    """The whole hash of a message, of which a beginning may be given."""
+    text = _text(params, "hash").lower()
+    if not _HASH_FORM.fullmatch(text):
+        raise ClientError("invalid", "hash must be 64 hex digits, or at least the first 8 of them")
+    found = node.recorder.hashes(text)
+    if not found:
+        raise ClientError("invalid", _UNKNOWN_MESSAGE)
+    if len(found) > 1:
+        raise ClientError("invalid", "several messages begin like that: give more of the hash")
+    return found[0]
 
 
 def _sites(node: Node, params: Mapping[str, Any]) -> Sequence[str]:

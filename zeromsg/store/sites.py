@@ -1,8 +1,9 @@
 """Sites on disk: a directory each, with the content.json files that vouch for the rest.
 
 Only what a held content.json lists is read or written, so no path of a
-stranger leaves the directory. A file is verified in memory, then moved into
-place whole; a refusal leaves what was there.
+stranger leaves the directory; and no link is followed out of it
+(`store.inside`). A file is verified in memory, then moved into place whole; a
+refusal leaves what was there.
 """
 
 import contextlib
@@ -31,6 +32,7 @@ from zeromsg.policy.site_content import (
     parse_content,
     verify_content,
 )
+from zeromsg.store.inside import open_inside, read_inside
 from zeromsg.wire.json_text import dump
 from zeromsg.wire.names import P2P_JSON
 
@@ -81,6 +83,8 @@ class Site:
         self._stamp: tuple[int, int] | None = None
         self.rules: Rules | None = None
         self.rules_problem = _NO_CONTENT
+        # Why the newest version that was met, validly signed, does not count.
+        self.version_problem = ""
         # The last rules that could be used, and as JSON the keys that they were made of.
         self._usable: tuple[str, Rules] | None = None
 
@@ -127,6 +131,7 @@ class Site:
             self.load()
         except ConfigError as problem:
             self._verified = verified
+            self.version_problem = str(problem)
             self._log.warn("{problem}", problem=str(problem))
             return False
         return self._held.get(ROOT) != before
@@ -140,12 +145,13 @@ class Site:
 
     def _load_contents(self) -> None:
         held: dict[str, dict[str, Any]] = {}
-        data = (self.path / ROOT).read_bytes()
+        data = read_inside(self.path, ROOT)
         held[ROOT] = self._accepted_before(ROOT, data, held)
         for inner_path in self._included(held):
             file = self.path / inner_path
             if file.is_file():
-                held[inner_path] = self._accepted_before(inner_path, file.read_bytes(), held)
+                data = read_inside(self.path, inner_path)
+                held[inner_path] = self._accepted_before(inner_path, data, held)
         if not self.own:
             self._load_users(held)
         self._take(held)
@@ -204,7 +210,8 @@ class Site:
             listed.update(dict.fromkeys(required, inner_path))
         size = sum(entry.size for entry in entries.values())
         if size > self.size_limit:
-            raise ContentRefused(f"its files have {size} bytes, over {self.size_limit}", 0)
+            self.version_problem = f"its files have {size} bytes, over {self.size_limit}"
+            raise ContentRefused(self.version_problem, 0)
         optional: dict[str, FileEntry] = {}
         for _, _, more in lists.values():
             optional.update(more)
@@ -213,6 +220,7 @@ class Site:
         self._read = lists
         self._held, self._entries = held, entries
         self._optional, self._listed = optional, listed
+        self.version_problem = ""
 
     def _lists(self, inner_path: str, content: dict[str, Any]) -> _Lists:
         """The files of one content.json, which others that change leave as they are."""
@@ -226,11 +234,11 @@ class Site:
         )
 
     def _verify_on_disk(self, entry: FileEntry) -> None:
-        file = self.path / entry.inner_path
         try:
-            if file.stat().st_size != entry.size:
-                return
-            data = file.read_bytes()
+            with open_inside(self.path, entry.inner_path) as file:
+                if os.fstat(file.fileno()).st_size != entry.size:
+                    return
+                data = file.read()
         except OSError:
             return
         if file_digest(data) == entry.sha512:
@@ -249,7 +257,7 @@ class Site:
                 if self.rules is None:
                     self.rules_problem = f"{P2P_JSON} is not here, or not as it was signed"
                 return
-            data = (self.path / P2P_JSON).read_bytes()
+            data = read_inside(self.path, P2P_JSON)
         try:
             self.rules = self._compiled(rules_source(self._held.get(ROOT, {}), data))
             self.rules_problem = "" if self.rules is not None else _NO_RULES
@@ -282,7 +290,7 @@ class Site:
         if inner_path not in self._held and inner_path not in self._verified:
             raise FileMissing("no such file")
         try:
-            with (self.path / inner_path).open("rb") as file:
+            with open_inside(self.path, inner_path) as file:
                 size = os.fstat(file.fileno()).st_size
                 file.seek(min(location, size))
                 return file.read(length), size
@@ -293,7 +301,7 @@ class Site:
         if inner_path not in self._held and inner_path not in self._verified:
             raise FileMissing("no such file")
         try:
-            file = (self.path / inner_path).open("rb")
+            file = open_inside(self.path, inner_path)
         except OSError as problem:
             raise FileMissing(problem.strerror or "no such file") from None
         status = os.fstat(file.fileno())

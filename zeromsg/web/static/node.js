@@ -72,10 +72,12 @@ function siteRow(site) {
     link.href = "/" + site.address + "/";
     const console = element("a", "small", "messages");
     console.href = "/console/" + site.address;
-    const badge = !site.complete ? ["bad", site.missing ? site.missing + " files missing" : "fetching"]
+    const badge = site.version_problem ? ["bad", site.files ? "earlier version" : "refused"]
+      : !site.complete && site.own ? ["bad", "not as signed"]
+      : !site.complete ? ["bad", site.missing ? site.missing + " files missing" : "fetching"]
       : site.takes_messages ? ["good", "ready"] : ["", "no messages"];
     const about = element("span", "badge " + badge[0], badge[1]);
-    if (site.problem) about.title = site.problem;
+    about.title = site.version_problem || site.problem;
     const actions = element("td", "act");
     if (!site.configured) actions.append(button("Leave", site.title, (pressed) => leave(site, pressed)));
     return [
