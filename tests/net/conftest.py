@@ -171,6 +171,7 @@ class Owner:
         self.lost: list[tuple[PeerProtocol, bool]] = []
         self.requests: list[tuple[Any, str, Any]] = []
         self.mistakes: list[str] = []
+        self.held: list[int] = []
         self.respond: Any = None
 
     def link_opened(self, link: PeerProtocol) -> None:
@@ -186,6 +187,9 @@ class Owner:
 
     def link_erred(self, link: PeerProtocol, mistake: Exception) -> None:
         self.mistakes.append(str(mistake))
+
+    def link_holds(self, link: PeerProtocol, size: int) -> None:
+        self.held.append(size)
 
 
 def handshake(peer_id: str = OURS, port: int = 26552, **more: Any) -> Handshake:

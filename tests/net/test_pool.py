@@ -538,6 +538,34 @@ def test_mistakes_are_charged_to_the_host(world):
     assert world.charges == [("203.0.113.2", 7)]
 
 
+def test_messages_under_way_are_bounded_together_and_the_largest_goes(world, monkeypatch):
+    monkeypatch.setattr(pool_module, "HELD_LIMIT", 1_000_000)
+    one = world.pool(1)
+    pools = [world.pool(number) for number in range(2, 6)]
+    for pool in pools:
+        reach(world, pool, one)
+        world.settle(1)
+    wires = [near for near, _ in world.pipes]
+    begun = b"\x83\xa3cmd\xa4ping\xa6req_id\x01\xa6params\x81\xa1a\xc6\x00\x40\x00\x00"
+    for wire, size in zip(wires, (300_000, 100_000, 400_000, 10_000), strict=True):
+        wire.write(begun + bytes(size))
+        world.settle()
+    assert len(one.links) == 4
+    wires[1].write(bytes(200_000))
+    world.settle()
+    assert [name for name, _ in links(one)] == [f"203.0.113.{number}:26552" for number in (2, 3, 5)]
+    # What is whole, or gone, is not counted any more.
+    wires[0].write(bytes(0x400000 - 300_000))
+    world.settle()
+    wires[3].write(bytes(200_000))
+    world.settle()
+    assert len(one.links) == 3 and 510_000 < sum(one._holding.values()) < 511_000
+    wires[1].loseConnection()
+    world.settle()
+    assert 210_000 < sum(one._holding.values()) < 211_000
+    assert world.charges == []
+
+
 def test_only_so_many_connections(world, clock):
     one = world.pool(1, max_connections=3)
     for number in range(2, 6):

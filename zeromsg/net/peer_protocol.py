@@ -72,6 +72,10 @@ class Limits:
     unsent: int = 8 * 1024 * 1024
 
 
+MUCH_HELD = 64 * 1024
+"""Of a message under way, bytes from which on it is counted with those of other links."""
+
+
 class ILinkOwner(Protocol):
     """Who looks after links: the pool."""
 
@@ -84,6 +88,9 @@ class ILinkOwner(Protocol):
     ) -> None: ...
 
     def link_erred(self, link: "PeerProtocol", mistake: TheirMistake) -> None: ...
+
+    def link_holds(self, link: "PeerProtocol", size: int) -> None:
+        """So many bytes of a message wait for its end; 0 where they are few."""
 
 
 class TlsFailed(Unreachable):
@@ -159,6 +166,7 @@ class PeerProtocol(TwistedProtocol):
         self._left: Iterator[Event | None] | None = None
         self._held: list[bytes] = []
         self._held_size = 0
+        self._much_held = False
         self._reason = "the connection was lost"
         self._timers: list[IDelayedCall] = []
 
@@ -329,9 +337,18 @@ class PeerProtocol(TwistedProtocol):
                 if self._is_resting():
                     self._left = events
                     return
+            self._tell_what_is_held()
         except TheirMistake as mistake:
             self._owner.link_erred(self, mistake)
             self.drop(str(mistake))
+
+    def _tell_what_is_held(self) -> None:
+        held = self._conversation.held
+        if held < MUCH_HELD:
+            held = 0
+        if held or self._much_held:
+            self._much_held = held > 0
+            self._owner.link_holds(self, held)
 
     def _ended(self) -> bool:
         return self._closing

@@ -37,6 +37,10 @@ UNUSED_SECONDS = 300.0
 DIALS_LIMIT = 32
 """Dials in progress."""
 
+HELD_LIMIT = 16 * 1024 * 1024
+"""Bytes of messages whose end is awaited, of all peers together. Each takes up to three times
+its size."""
+
 CONNECT_SECONDS = 10.0
 ROUND_SECONDS = 15.0
 CONNECTS_A_ROUND = 6
@@ -127,6 +131,8 @@ class Pool:
         self._onion_dials = OnionDials(rng)
         self._all: dict[PeerProtocol, None] = {}
         self._open: dict[PeerProtocol, None] = {}
+        # Links with much of a message whose end is awaited, and how much.
+        self._holding: dict[PeerProtocol, int] = {}
         self._by_key: dict[Key, PeerProtocol] = {}
         self._dials: dict[Key, Deferred[None]] = {}
         self._waiters: dict[Key, list[Deferred[IPeerLink]]] = {}
@@ -513,6 +519,7 @@ class Pool:
 
     def link_lost(self, link: PeerProtocol, opened: bool) -> None:
         self._all.pop(link, None)
+        self._holding.pop(link, None)
         address = link.address
         key = (address, link.face) if address is not None else None
         if key is not None and self._by_key.get(key) is link:
@@ -539,6 +546,17 @@ class Pool:
 
     def link_erred(self, link: PeerProtocol, mistake: TheirMistake) -> None:
         self._charge(link.identity, mistake.points, "broken messages")
+
+    def link_holds(self, link: PeerProtocol, size: int) -> None:
+        if size:
+            self._holding[link] = size
+        else:
+            self._holding.pop(link, None)
+        # The largest has to go: what honest peers say is small beside it.
+        while sum(self._holding.values()) > HELD_LIMIT:
+            largest = max(self._holding, key=self._holding.__getitem__)
+            del self._holding[largest]
+            largest.drop("too much of a message waits for its end")
 
     def ban(self, identity: str) -> None:
         """Close every link of a sender that was banned."""

@@ -168,6 +168,9 @@ class TrackerLinks:
     def link_erred(self, link: PeerProtocol, mistake: TheirMistake) -> None:
         self._charge(link.identity, mistake.points, "broken messages")
 
+    def link_holds(self, link: PeerProtocol, size: int) -> None:
+        """They are few, and dialled by this node."""
+
 
 class _OneShot(Factory):
     """Gives an endpoint the protocol that was made for it."""

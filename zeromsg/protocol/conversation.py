@@ -74,6 +74,11 @@ class Conversation:
         """Whether the peer began a message that it did not finish."""
         return self._framer.partial
 
+    @property
+    def held(self) -> int:
+        """Bytes of that, but for a file that was asked for."""
+        return self._framer.held
+
     def dawdles(self, now: float) -> bool:
         """Whether the peer takes too long over one message, however busily it drips."""
         return self._begun is not None and now - self._begun > MESSAGE_SECONDS

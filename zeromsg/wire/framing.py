@@ -66,14 +66,20 @@ class Framer:
         """Begin with another scanner, as one keeps the room that it needed once."""
         self._scanner: msgpack.Unpacker | None = None
         self._scanned = 0
-        # The beginning of a message, in the chunks that it came in.
-        self._begun: list[bytes] = []
+        # The beginning of a message. Its pieces may be small and many, and one buffer goes
+        # back to the system as a whole.
+        self._begun = bytearray()
         self._size = 0
 
     @property
     def partial(self) -> bool:
         """Whether the beginning of a message waits for its end."""
         return self._announced is not None or self._size > 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of a message whose end is awaited, without a body that was asked for."""
+        return self._size
 
     def feed(self, chunk: bytes) -> Iterator[Message]:
         """The messages that end in this chunk; streamed bodies stand under `body`.
@@ -106,7 +112,7 @@ class Framer:
             try:
                 scanner.skip()
             except msgpack.OutOfData:
-                self._begun.append(chunk[start:])
+                self._begun += memoryview(chunk)[start:]
                 self._add(len(chunk) - start)
                 return b""
             except (ValueError, msgpack.UnpackException) as problem:
@@ -148,8 +154,11 @@ class Framer:
 
     def _decode(self, last: bytes) -> Message:
         """The message that ends with this piece."""
-        data = b"".join((*self._begun, last)) if self._begun else last
-        self._begun.clear()
+        data: bytes | bytearray = last
+        if self._begun:
+            data = self._begun
+            data += last
+            self._begun = bytearray()
         self._size = 0
         try:
             message: Message = unpack(data)

@@ -68,7 +68,7 @@ _unpackb = functools.partial(
 )
 
 
-def unpack(data: bytes) -> Any:
+def unpack(data: bytes | bytearray) -> Any:
     """One whole value of a stranger. Raises ValueError or TypeError.
 
     Bytes that are no UTF-8 inside a str survive as surrogates, so that the
