@@ -87,7 +87,8 @@ def main() -> None:
             time.sleep(2)
             answer_all(peers)
         links = len(node.status()["links"])
-        assert links == options.peers + 1, f"only {links} of the peers are connected"
+        # The first one may have been closed meanwhile, as it answered nothing.
+        assert links >= options.peers, f"only {links} of the peers are connected"
         print(f"a peer: {(settled(node.pid) - after) / options.peers:.1f} KiB", flush=True)
         for client in clients:
             client.close()
