@@ -272,7 +272,7 @@ def _first_of(
     Each is begun when the one before has failed, or after its head start; what was
     begun goes on (RFC 8305 does so with addresses).
     """
-    waiting = iter(ways)
+    waiting = list(ways)
     left = len(ways)
     found: Deferred[None] = Deferred()
     head_start: IDelayedCall | None = None
@@ -281,11 +281,12 @@ def _first_of(
         nonlocal head_start
         if head_start is not None and head_start.active():
             head_start.cancel()
-        head_start = None
-        way = None if found.called else next(waiting, None)
-        if way is not None:
+        if found.called or not waiting:
+            return
+        way = waiting.pop(0)
+        if waiting:
             head_start = clock.callLater(HEAD_START_SECONDS, begin)
-            Deferred.fromCoroutine(way()).addCallbacks(succeeded, failed)
+        Deferred.fromCoroutine(way()).addCallbacks(succeeded, failed)
 
     def succeeded(_: None) -> None:
         if not found.called:
